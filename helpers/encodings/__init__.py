@@ -1,0 +1,49 @@
+"""Every positional encoding of the series behind one contract, and the registry the race draws from.
+
+Adding a scheme is one file in this folder and one line in :data:`SCHEMES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..validate import one_of
+from .alibi import ALiBi
+from .base import Encoding, NoEncoding, positions
+from .learned import Learned
+from .rope import RoPE
+from .sinusoidal import Sinusoidal
+
+# name -> builder from the shape of the model: d_model, n_heads, head_dim, train_len (the length trained on) and
+# max_len (the longest length asked for). Extra keyword arguments reach the scheme.
+SCHEMES: dict[str, Callable[..., Encoding]] = {
+    "none": lambda s, **kw: NoEncoding(**kw),
+    "sinusoidal": lambda s, **kw: Sinusoidal(s["d_model"], **kw),
+    "learned": lambda s, **kw: Learned(s["d_model"], **{"max_len": s["max_len"], **kw}),
+    "rope": lambda s, **kw: RoPE(s["head_dim"], **kw),
+    "alibi": lambda s, **kw: ALiBi(s["n_heads"], **kw),
+}
+
+
+def build(
+    name: str, *, d_model: int = 64, n_heads: int = 4, train_len: int = 64, max_len: int = 512, **kwargs
+) -> Encoding:
+    """Build the scheme ``name`` for a model of this shape.
+
+    Args:
+        name: a key of :data:`SCHEMES`.
+        d_model, n_heads: shape of the model; head_dim is d_model // n_heads.
+        train_len: tokens in a training window (T5 sets its last bucket from it).
+        max_len: longest input that will be asked for (size of a learned table).
+        kwargs: passed to the scheme's constructor.
+
+    Raises:
+        ValueError: if the name is unknown, or an argument does not fit the scheme.
+    """
+    one_of("name", name, SCHEMES)
+    shape = {"d_model": d_model, "n_heads": n_heads, "head_dim": d_model // n_heads}
+    shape |= {"train_len": train_len, "max_len": max_len}
+    return SCHEMES[name](shape, **kwargs)
+
+
+__all__ = ["SCHEMES", "build", "Encoding", "NoEncoding", "positions", "Sinusoidal", "Learned", "RoPE", "ALiBi"]

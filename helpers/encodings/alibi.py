@@ -1,0 +1,55 @@
+r"""ALiBi: attention with linear biases (Press et al. 2021, arXiv 2108.12409). Door 3: the attention logits.
+
+.. math:: \mathrm{softmax}_j\big(q_i^\top k_j / \sqrt{d} - m_h\,|i - j|\big)
+
+The bias is *not* divided by sqrt(d) (the paper's footnote 10). Slopes m_h are fixed, one a head.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..validate import positive_int, require
+from .base import Encoding
+
+
+def alibi_slopes(n_heads: int) -> Tensor:
+    """Slopes as the authors' code gives them, (n_heads,) float64, positive.
+
+    A power of two n: 2^(-8h/n), h = 1 .. n. Any other n: the slopes of the next lower power of two, followed by
+    every other slope of twice that power. The order is then not monotone.
+
+    Source: Press et al., section 3, and fairseq/models/transformer.py in the authors' repository.
+    """
+    power = 2 ** math.floor(math.log2(n_heads))
+
+    def geometric(n: int) -> Tensor:
+        return 2.0 ** (-8.0 * torch.arange(1, n + 1, dtype=torch.float64) / n)
+
+    return torch.cat([geometric(power), geometric(2 * power)[0::2][: n_heads - power]])
+
+
+def alibi_bias(q_pos: Tensor, k_pos: Tensor, slopes: Tensor) -> Tensor:
+    """-m_h |i - j|: positions (B, T) and (B, S), slopes (H,), to (B, H, T, S) float32. In logits, after scaling."""
+    distance = Encoding.distance(q_pos, k_pos).abs()[:, None]
+    return -slopes.to(distance.device, torch.float32)[:, None, None] * distance
+
+
+class ALiBi(Encoding):
+    """Adds -m_h |i - j| to the logits. No parameters, any length."""
+
+    def __init__(self, n_heads: int, slopes: Tensor | None = None):
+        """n_heads: number of heads. slopes: (n_heads,) to use instead of the authors'. ValueError otherwise."""
+        super().__init__()
+        positive_int("n_heads", n_heads)
+        self.slopes = alibi_slopes(n_heads) if slopes is None else slopes.double()
+        require(self.slopes.shape == (n_heads,), "slopes", tuple(self.slopes.shape), f"must have shape ({n_heads},).")
+
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
+        return alibi_bias(q_pos, k_pos, self.slopes)
+
+    def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
+        return state

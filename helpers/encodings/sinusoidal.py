@@ -1,0 +1,108 @@
+r"""Sinusoidal positions (Vaswani et al. 2017, arXiv 1706.03762, section 3.5). Door 1: added to the embeddings.
+
+.. math::
+
+    PE_{p,2i} = \sin(p\,\omega_i), \quad PE_{p,2i+1} = \cos(p\,\omega_i), \quad
+    \omega_i = b^{-2i/d}, \quad i = 0, \dots, d/2 - 1, \quad b = 10\,000
+
+Three incompatible tables are called "sinusoidal". They differ in the order of the channels and in the spacing of
+the frequencies; :data:`CONVENTIONS` names them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..validate import even_int, one_of, positive_number
+from .base import Encoding
+
+CONVENTIONS = ("paper", "halves", "tensor2tensor")
+"""``paper``: interleaved sin, cos. ``halves``: the paper's frequencies as [sin | cos] (RoFormer, Marian).
+``tensor2tensor``: [sin | cos] with denominator d/2 - 1 (original code, fairseq, Whisper's encoder)."""
+
+
+def sinusoidal_frequencies(d_model: int, base: float = 10_000.0, convention: str = "paper") -> Tensor:
+    """Angular frequencies w_i in radians per position, from fast to slow: float64, (d_model / 2,).
+
+    Args:
+        d_model: even width of the table (at least 4 for ``tensor2tensor``, whose denominator is d_model/2 - 1).
+        base: ratio that spans the frequencies, above 0.
+        convention: one of :data:`CONVENTIONS`.
+    """
+    i = torch.arange(d_model // 2, dtype=torch.float64)
+    steps = d_model / 2 - 1 if convention == "tensor2tensor" else d_model / 2
+    return base ** (-i / steps)
+
+
+def sinusoidal_table(
+    positions: Tensor,
+    d_model: int,
+    base: float = 10_000.0,
+    convention: str = "paper",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Sinusoidal position vectors. Angles are computed in float64 whatever ``dtype`` is.
+
+    Args:
+        positions: any shape (...,), integers or floats, in positions.
+        d_model: even width.
+        base: see :func:`sinusoidal_frequencies`.
+        convention: one of :data:`CONVENTIONS`.
+        dtype: of the result.
+
+    Returns:
+        (..., d_model). Every row has norm sqrt(d_model / 2).
+
+    Source: Vaswani et al. 2017, section 3.5; ``tensor2tensor``: common_attention.get_timing_signal_1d.
+    """
+    angles = positions.double()[..., None] * sinusoidal_frequencies(d_model, base, convention).to(positions.device)
+    pair = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (..., d_model/2, 2)
+    if convention != "paper":
+        pair = pair.transpose(-1, -2)  # all sines, then all cosines
+    return pair.reshape(*positions.shape, d_model).to(dtype)
+
+
+def shift_matrix(offset: float, d_model: int, base: float = 10_000.0) -> Tensor:
+    """M_k with PE(p + k) = M_k PE(p) for every p: block-diagonal 2x2 rotations by k w_i, (d_model, d_model) float64.
+
+    Interleaved ("paper") layout. ``offset`` k is in positions and may be negative. Source: section 3.5, one remark.
+    """
+    angle = offset * sinusoidal_frequencies(d_model, base)
+    cos, sin = angle.cos(), angle.sin()
+    blocks = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)  # (d_model/2, 2, 2)
+    return torch.block_diag(*blocks)
+
+
+def dot_product_by_distance(distance: Tensor, d_model: int, base: float = 10_000.0) -> Tensor:
+    """g(k) = PE(p) . PE(p + k) = sum_i cos(k w_i), independent of p: float64, the shape of ``distance``.
+
+    It is g(0) = d_model / 2 at its largest, and it is not monotone.
+    """
+    return (distance.double()[..., None] * sinusoidal_frequencies(d_model, base)).cos().sum(-1)
+
+
+def longest_wavelength(d_model: int, base: float = 10_000.0, convention: str = "paper") -> float:
+    """Wavelength of the slowest pair in positions: 2 pi base^((d-2)/d); exactly 2 pi base only for tensor2tensor."""
+    return 2 * math.pi / sinusoidal_frequencies(d_model, base, convention)[-1].item()
+
+
+class Sinusoidal(Encoding):
+    """Adds :func:`sinusoidal_table` to the embeddings. No parameters, defined at every position."""
+
+    def __init__(self, d_model: int, base: float = 10_000.0, convention: str = "paper"):
+        """d_model: even width. base: above 0. convention: one of :data:`CONVENTIONS`. ValueError otherwise."""
+        super().__init__()
+        self.d_model = even_int("d_model", d_model, "a sine and a cosine share each frequency")
+        self.base = positive_number("base", base)
+        self.convention = one_of("convention", convention, CONVENTIONS)
+        if convention == "tensor2tensor":
+            even_int("d_model", d_model, "a sine and a cosine share each frequency", at_least=4)
+
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
+        return sinusoidal_table(q_pos, self.d_model, self.base, self.convention)
+
+    def embed(self, x: Tensor, state: Tensor) -> Tensor:
+        return x + state.to(x.dtype)

@@ -1,0 +1,145 @@
+"""The look of the series: one color, line and marker a scheme, and the pictures that several notebooks draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from torch import Tensor
+
+from .validate import one_of
+
+if TYPE_CHECKING:
+    from .race import Band, Result
+
+DIVERGING = "RdBu_r"
+"""Color map for signed values; ``cividis`` (the default) for the rest."""
+
+INK, MUTED, ACCENT = "#333333", "#949494", "#d55e00"
+
+# Seaborn's colorblind palette, one entry a scheme; line style and marker tell them apart without color.
+_SCHEMES: dict[str, tuple[str, str, str, str]] = {
+    "none": ("#949494", ":", "o", "no encoding"),
+    "sinusoidal": ("#0173b2", "-", "s", "sinusoidal"),
+    "learned": ("#de8f05", "--", "D", "learned table"),
+    "t5": ("#ca9161", "-.", "^", "T5 bias"),
+    "shaw": ("#8c613c", (0, (1, 1)), "<", "Shaw"),
+    "deberta": ("#b8850a", (0, (4, 1, 1, 1)), ">", "DeBERTa"),
+    "rope": ("#d55e00", "-", "o", "RoPE"),
+    "pope": ("#cc78bc", "--", "v", "PoPE"),
+    "alibi": ("#029e73", "-", "P", "ALiBi"),
+    "kerple": ("#56b4e9", "-.", "X", "KERPLE"),
+    "fire": ("#b03060", (0, (5, 1)), "*", "FIRE"),
+    "sandwich": ("#5d6d7e", (0, (3, 1, 1, 1)), "h", "Sandwich"),
+    "cope": ("#7f3c8d", (0, (2, 1)), "p", "CoPE"),
+}
+
+
+def color(scheme: str) -> str:
+    """The fixed color of a scheme (ValueError on an unknown one)."""
+    return _SCHEMES[one_of("scheme", scheme, _SCHEMES)][0]
+
+
+def label(scheme: str) -> str:
+    """The name of a scheme as it is printed in figures and tables."""
+    return _SCHEMES[one_of("scheme", scheme, _SCHEMES)][3]
+
+
+def line(scheme: str, **kwargs) -> dict:
+    """Keyword arguments of ``ax.plot`` for a scheme: color, line style, marker and label; ``kwargs`` win."""
+    c, style, marker, name = _SCHEMES[one_of("scheme", scheme, _SCHEMES)]
+    return {"color": c, "linestyle": style, "marker": marker, "label": name, **kwargs}
+
+
+def race(
+    bands: Sequence[Band], live: Sequence[Result] = (), title: str = "", axes: Sequence[plt.Axes] | None = None
+) -> plt.Figure:
+    """Loss against context length: the last 32 positions on the left, the window mean on the right.
+
+    Args:
+        bands: recorded contenders; the shade spans the lowest and the highest seed, the line is the mean.
+        live: results trained here, drawn as larger open markers.
+        title: of the figure.
+        axes: two axes to draw into; by default a new figure.
+    """
+    lengths = bands[0].settings.lengths
+    if axes is None:
+        fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.6), sharey=True)
+    else:
+        fig = axes[0].figure
+    for ax, score, name in zip(axes, ("last", "mean"), ("Last 32 positions", "Whole window"), strict=True):
+        for band in bands:
+            seeds = np.array([band.values(n, score) for n in lengths])  # (lengths, seeds)
+            ax.fill_between(lengths, seeds.min(1), seeds.max(1), color=color(band.name), alpha=0.22, linewidth=0)
+            ax.plot(lengths, seeds.mean(1), **line(band.name, markersize=4))
+        for result in live:
+            y = [result.last[n] if score == "last" else result.mean(n) for n in lengths]
+            style = line(result.name, linestyle="none", markersize=9, markerfacecolor="none", label=None)
+            ax.plot(lengths, y, **style)
+        ax.axvline(bands[0].settings.train_len, color=MUTED, linewidth=0.9, linestyle="--", zorder=0)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(lengths, [str(n) for n in lengths])
+        ax.minorticks_off()
+        ax.set(title=name, xlabel="context length at read-out (characters)")
+    axes[0].set_ylabel("loss (nats a character)")
+    axes[1].legend(loc="upper left")
+    if title:
+        fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
+
+def loss_by_position(bands: Sequence[Band], length: int, smooth: int = 8, ax: plt.Axes | None = None) -> plt.Figure:
+    """Loss at every position of a window of ``length``, averaged over seeds and over ``smooth`` neighbors."""
+    fig, ax = (None, ax) if ax is not None else plt.subplots(figsize=(7.2, 3.2))
+    for band in bands:
+        curve = np.mean([r.loss[length].numpy() for r in band.results], axis=0)
+        usable = len(curve) // smooth * smooth
+        y = curve[:usable].reshape(-1, smooth).mean(1)
+        x = np.arange(len(y)) * smooth + (smooth + 1) / 2
+        ax.plot(x, y, **line(band.name, marker="none"))
+    ax.axvline(bands[0].settings.train_len, color=MUTED, linewidth=0.9, linestyle="--", zorder=0)
+    ax.set(xlabel="position in the window", ylabel="loss (nats a character)", xlim=(0, length))
+    ax.legend()
+    return ax.figure
+
+
+def matrix(
+    ax: plt.Axes,
+    values: Tensor | np.ndarray,
+    *,
+    title: str = "",
+    xlabel: str = "key position",
+    ylabel: str = "query position",
+    signed: bool = False,
+    colorbar: str | None = None,
+    limit: float | None = None,
+):
+    """An image of a matrix, origin at the top left, square cells, no grid.
+
+    Args:
+        ax: where to draw.
+        values: (rows, columns).
+        title, xlabel, ylabel: texts.
+        signed: use the diverging map, centered at zero.
+        colorbar: its label; None draws none.
+        limit: largest absolute value of the color scale (largest value, if not signed); the data's by default.
+
+    Returns:
+        The image, for a shared colorbar.
+    """
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    finite = array[np.isfinite(array)]
+    top = limit if limit is not None else (np.abs(finite).max() if signed else finite.max())
+    low = -top if signed else min(finite.min(), 0 if limit is not None else finite.min())
+    image = ax.imshow(
+        array, cmap=DIVERGING if signed else "cividis", vmin=low, vmax=top, aspect="auto", interpolation="nearest"
+    )
+    ax.grid(False)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    if colorbar is not None:
+        bar = ax.figure.colorbar(image, ax=ax, shrink=0.9)
+        bar.set_label(colorbar)
+        bar.outline.set_visible(False)
+    return image

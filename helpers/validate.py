@@ -1,0 +1,55 @@
+"""One shared way to refuse bad input: a ValueError that names the argument, the value and the remedy."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+
+def require(condition: bool, argument: str, value: Any, remedy: str) -> None:
+    """Raise ``ValueError`` unless ``condition`` holds.
+
+    Args:
+        condition: what must be true.
+        argument: the name of the offending argument, as the caller wrote it.
+        value: the value received.
+        remedy: what to pass instead, as the end of the sentence "<argument>=<value>: ...".
+
+    Raises:
+        ValueError: if ``condition`` is false.
+    """
+    if not condition:
+        raise ValueError(f"{argument}={value!r}: {remedy}")
+
+
+def positive_int(argument: str, value: Any, at_least: int = 1) -> int:
+    """Return ``value`` as an int, or raise ``ValueError`` if it is not an integer >= ``at_least``."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    require(whole and value >= at_least, argument, value, f"must be an integer of at least {at_least}.")
+    return int(value)
+
+
+def positive_number(argument: str, value: Any, at_least: float | None = None) -> float:
+    """Return ``value`` as a float, or raise ``ValueError`` if it is not finite and > 0 (or >= ``at_least``)."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    finite = real and value == value and value not in (float("inf"), float("-inf"))
+    if at_least is None:
+        require(finite and value > 0, argument, value, "must be a finite number above 0.")
+    else:
+        require(finite and value >= at_least, argument, value, f"must be a finite number of at least {at_least}.")
+    return float(value)
+
+
+def even_int(argument: str, value: Any, why: str, at_least: int = 2) -> int:
+    """Return ``value`` as an int, or raise ``ValueError`` if it is odd or below ``at_least`` (``why`` says why)."""
+    positive_int(argument, value, at_least)
+    require(value % 2 == 0, argument, value, f"must be even, because {why}; use {value - 1} or {value + 1}.")
+    return int(value)
+
+
+def one_of(argument: str, value: Any, choices: Iterable[Any]) -> Any:
+    """Return ``value``, or raise ``ValueError`` listing ``choices`` if it is not among them."""
+    choices = list(choices)
+    require(value in choices, argument, value, f"choose one of {', '.join(map(repr, choices))}.")
+    return value
