@@ -13,6 +13,7 @@ from .base import Encoding, NoEncoding, positions
 from .learned import Learned
 from .rope import RoPE
 from .sinusoidal import Sinusoidal
+from .t5 import T5
 
 # name -> builder from the shape of the model: d_model, n_heads, head_dim, train_len (the length trained on) and
 # max_len (the longest length asked for). Extra keyword arguments reach the scheme.
@@ -20,6 +21,9 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
     "none": lambda s, **kw: NoEncoding(**kw),
     "sinusoidal": lambda s, **kw: Sinusoidal(s["d_model"], **kw),
     "learned": lambda s, **kw: Learned(s["d_model"], **{"max_len": s["max_len"], **kw}),
+    "t5": lambda s, **kw: T5(
+        s["n_heads"], **{"max_distance": max(17, s["train_len"] * 3 // 4), "std": s["d_model"] ** -0.5, **kw}
+    ),
     "rope": lambda s, **kw: RoPE(s["head_dim"], **kw),
     "alibi": lambda s, **kw: ALiBi(s["n_heads"], **kw),
 }
@@ -46,4 +50,4 @@ def build(
     return SCHEMES[name](shape, **kwargs)
 
 
-__all__ = ["SCHEMES", "build", "Encoding", "NoEncoding", "positions", "Sinusoidal", "Learned", "RoPE", "ALiBi"]
+__all__ = ["SCHEMES", "build", "Encoding", "NoEncoding", "positions", "Sinusoidal", "Learned", "T5", "RoPE", "ALiBi"]
