@@ -11,6 +11,7 @@ from ..validate import one_of
 from .alibi import ALiBi
 from .base import Encoding, NoEncoding, positions
 from .learned import Learned
+from .pope import PoPE
 from .rope import RoPE
 from .sinusoidal import Sinusoidal
 from .t5 import T5
@@ -25,6 +26,7 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
         s["n_heads"], **{"max_distance": max(17, s["train_len"] * 3 // 4), "std": s["d_model"] ** -0.5, **kw}
     ),
     "rope": lambda s, **kw: RoPE(s["head_dim"], **kw),
+    "pope": lambda s, **kw: PoPE(s["head_dim"], s["n_heads"], **kw),
     "alibi": lambda s, **kw: ALiBi(s["n_heads"], **kw),
 }
 

@@ -1,0 +1,81 @@
+r"""PoPE, polar position embedding (Gopalakrishnan et al. 2025, arXiv 2509.10534). Door 2: queries and keys.
+
+RoPE gives each pair of channels one angle for two messages: what the pair says and where it stands. PoPE gives the
+channel itself to content, as a length, and the angle to position alone:
+
+.. math::
+
+    a_{ts} = \sum_{c=1}^{d} \mathrm{softplus}(q_{tc})\,\mathrm{softplus}(k_{sc})\,
+    \cos\big((s - t)\,\theta_c + \delta_c\big), \qquad \theta_c = b^{-(c-1)/d}
+
+Every channel is a length, so there are d frequencies where RoPE has d/2. The paper prints the exponent of theta_c
+without its minus sign; both public implementations have it. One phase delta_c a head and frequency is learned.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..validate import one_of, positive_int, positive_number
+from .base import Encoding
+from .rope import rope_angles
+
+
+def pope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
+    """theta_c = base^(-c/head_dim), c = 0 .. head_dim - 1, radians per position: float64, (head_dim,)."""
+    return base ** (-torch.arange(head_dim, dtype=torch.float64) / head_dim)
+
+
+def to_polar(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Channels as lengths, angles from position: [softplus(x) cos | softplus(x) sin].
+
+    Args:
+        x: (..., head_dim).
+        cos, sin: of the angles, broadcastable to (..., head_dim).
+
+    Returns:
+        (..., 2 head_dim). The dot product of two such vectors is the paper's equation 6 (as equation 10 writes it).
+    """
+    length = F.softplus(x)
+    return torch.cat([length * cos, length * sin], dim=-1)
+
+
+class PoPE(Encoding):
+    """Queries and keys become lengths with an angle of position alone. Rotated vectors are 2 head_dim wide.
+
+    The softmax scale stays 1/sqrt(head_dim), from the width before rotation, as PoPE-pytorch has it; the paper's
+    formula prints none. The learned phases are shared by all layers, as x-transformers has them.
+    """
+
+    def __init__(self, head_dim: int, n_heads: int, base: float = 10_000.0, delta: str = "zero"):
+        """Build the encoding.
+
+        Args:
+            head_dim: width of a head, odd or even.
+            n_heads: number of *key* heads: each has its own phase a frequency.
+            base: above 0.
+            delta: how the phases start. ``zero`` (better beyond the training length, says the paper) or ``uniform``
+                in [-2 pi, 0] (slightly better within it).
+
+        Raises:
+            ValueError: on a bad argument.
+        """
+        super().__init__()
+        self.head_dim, self.base = positive_int("head_dim", head_dim), positive_number("base", base)
+        shape = (positive_int("n_heads", n_heads), self.head_dim)
+        one_of("delta", delta, ("zero", "uniform"))
+        self.delta = nn.Parameter(torch.zeros(shape) if delta == "zero" else -2 * math.pi * torch.rand(shape))
+        self.inv_freq = pope_frequencies(self.head_dim, base)  # float64 and not a buffer, as in RoPE
+
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[Tensor, ...]:
+        """cos, sin for queries (B or 1, 1, T, D) and for keys, whose angles carry delta, (B or 1, H_kv, S, D)."""
+        q_angle = rope_angles(q_pos, self.inv_freq)[:, None]
+        k_angle = rope_angles(k_pos, self.inv_freq)[:, None] + self.delta.clamp(-2 * math.pi, 0)[:, None]
+        return tuple(table.float() for angle in (q_angle, k_angle) for table in (angle.cos(), angle.sin()))
+
+    def rotate(self, q: Tensor, k: Tensor, state: tuple, layer: int) -> tuple[Tensor, Tensor]:
+        return to_polar(q, *state[:2]).to(q.dtype), to_polar(k, *state[2:]).to(k.dtype)
