@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..validate import one_of
 from .alibi import ALiBi
 from .base import Encoding, NoEncoding, positions
+from .kerple import Kerple
 from .learned import Learned
 from .pope import PoPE
 from .rope import RoPE
@@ -28,6 +29,7 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
     "rope": lambda s, **kw: RoPE(s["head_dim"], **kw),
     "pope": lambda s, **kw: PoPE(s["head_dim"], s["n_heads"], **kw),
     "alibi": lambda s, **kw: ALiBi(s["n_heads"], **kw),
+    "kerple": lambda s, **kw: Kerple(s["n_heads"], **kw),
 }
 
 
