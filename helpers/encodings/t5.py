@@ -1,6 +1,6 @@
 r"""T5's relative bias (Raffel et al. 2019, arXiv 1910.10683, section 2.1). Door 3: the attention logits.
 
-.. math:: e_{ij} = q_i^\top k_j + b_{h,\,\beta(j - i)}, \qquad b \in \mathbb{R}^{H \times \text{buckets}} \text{ trained}
+.. math:: e_{ij} = q_i^\top k_j + b_{h,\,\beta(j - i)}, \qquad b \text{ trained: heads} \times \text{buckets}
 
 One learned number a head and bucket, added to logits that are *not* divided by sqrt(d). Buckets are one distance
 wide near the query and grow geometrically further out. One table serves all layers.
@@ -17,9 +17,7 @@ from ..validate import positive_int, positive_number, require
 from .base import Encoding
 
 
-def t5_buckets(
-    distance: Tensor, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = False
-) -> Tensor:
+def t5_buckets(distance: Tensor, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = False) -> Tensor:
     """Bucket of every signed distance key minus query: integers of the same shape, 0 .. num_buckets - 1.
 
     Args:
