@@ -14,7 +14,7 @@ DATA = Path(__file__).with_name("data")
 
 @functools.cache
 def references() -> dict[str, dict]:
-    """Every work cited: key -> {"authors", "title", "year", and "arxiv" or "url"}."""
+    """Every work cited: key -> {"authors" (last names), "title", "year" (first public), and "arxiv" or "url"}."""
     return json.loads((DATA / "references.json").read_text(encoding="utf-8"))
 
 
@@ -31,22 +31,23 @@ def published(key: str) -> Any:
 def source(key: str) -> str:
     """Where a published value stands, as in "Shaw et al. 2018, Table 3" (ValueError on an unknown key)."""
     entry = _published()[one_of("key", key, _published())]
-    work = references()[entry["source"]]
-    return f"{cite(entry['source'])}, {entry['where']}" if work else entry["where"]
+    return f"{cite(entry['source'])}, {entry['where']}"
 
 
 def cite(key: str) -> str:
     """Short form of a reference: "Shaw et al. 2018" (ValueError on an unknown key)."""
     work = references()[one_of("key", key, references())]
-    authors = work["authors"]
-    names = (
-        authors[0]
-        if len(authors) == 1
-        else f"{authors[0]} and {authors[1]}"
-        if len(authors) == 2
-        else f"{authors[0]} et al."
-    )
-    return f"{names} {work['year']}"
+    return f"{names(work['authors'], at_most=2)} {work['year']}"
+
+
+def names(authors: list[str], at_most: int = 8) -> str:
+    """Last names as a sentence has them: "Press, Smith and Lewis"; with "et al." if there are more than ``at_most``.
+
+    A list that ends in "others" is one whose first author only is kept: it reads "Wang et al.".
+    """
+    if authors[-1] == "others" or len(authors) > at_most:
+        return f"{authors[0]} et al."
+    return " and ".join(filter(None, [", ".join(authors[:-1]), authors[-1]]))
 
 
 def reference_list(*keys: str) -> str:
@@ -57,5 +58,5 @@ def reference_list(*keys: str) -> str:
         link = (
             f"[arXiv:{work['arxiv']}](https://arxiv.org/abs/{work['arxiv']})" if "arxiv" in work else f"<{work['url']}>"
         )
-        lines.append(f"- {', '.join(work['authors'])} ({work['year']}). *{work['title']}*. {link}")
+        lines.append(f"- {names(work['authors'])} ({work['year']}). *{work['title']}*. {link}")
     return "\n".join(lines)
