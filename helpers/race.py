@@ -5,16 +5,15 @@ on the *same* target characters: the validation segments are cut into windows of
 character is a target once at every length, and the last 32 characters of each segment are the last 32 of a full
 window at every length.
 
-``python -m helpers.race --preset quick`` records five seeds of every contender into ``results/``.
+``python tasks.py race`` records five seeds of every contender into ``results/`` (:mod:`helpers.record`).
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+import itertools
 import json
 import math
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -155,16 +154,45 @@ def learning_rate(step: int, settings: Settings) -> float:
     return 0.55 + 0.45 * math.cos(math.pi * done)
 
 
-def train(model: CausalLM, settings: Settings, seed: int, device: str = "cpu", label: str = "training") -> list[float]:
-    """Train in place with AdamW and gradient clipping; returns the loss of every step in nats a character."""
+def train(
+    model: CausalLM,
+    settings: Settings,
+    seed: int,
+    device: str = "cpu",
+    label: str = "training",
+    checkpoint: Path | None = None,
+    every: int = 500,
+) -> list[float]:
+    """Train in place with AdamW and gradient clipping.
+
+    Args:
+        model: trained in place, and moved to ``device``.
+        settings: of the race.
+        seed: of the batches.
+        device: "cpu" or "cuda".
+        label: shown with the progress.
+        checkpoint: a file that keeps the state of an unfinished run; if it exists, training goes on from there, and
+            it is removed at the end. None keeps nothing.
+        every: steps between two checkpoints.
+
+    Returns:
+        The loss of every step in nats a character.
+    """
     model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.lr, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, settings))
-    losses = []
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    losses: list[Tensor] = []
+    if checkpoint is not None and checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        losses = list(saved.pop("losses"))
+        for key, state in saved.items():
+            parts[key].load_state_dict(state)
     data = batches(corpus.load().train, settings.train_len, settings.batch, settings.steps, seed)
-    for inputs, targets in track(data, settings.steps, label):
+    data = itertools.islice(data, len(losses), None)  # the batches already seen are drawn again and skipped
+    for inputs, targets in track(data, settings.steps - len(losses), label):
         loss = F.cross_entropy(model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -172,6 +200,13 @@ def train(model: CausalLM, settings: Settings, seed: int, device: str = "cpu", l
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
+        if checkpoint is not None and len(losses) % every == 0:
+            state = {key: part.state_dict() for key, part in parts.items()} | {"losses": torch.stack(losses)}
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
     return torch.stack(losses).tolist()
 
 
@@ -214,7 +249,13 @@ def evaluate(
 
 
 def run(
-    name: str, seed: int = 0, preset: str = "quick", device: str = "cpu", settings: Settings | None = None, **kwargs
+    name: str,
+    seed: int = 0,
+    preset: str = "quick",
+    device: str = "cpu",
+    settings: Settings | None = None,
+    checkpoint: Path | None = None,
+    **kwargs,
 ) -> Result:
     """Train and read out one contender.
 
@@ -224,6 +265,7 @@ def run(
         preset: a key of :data:`PRESETS`; ignored if ``settings`` is given.
         device: "cpu" or "cuda".
         settings: a race of your own.
+        checkpoint: see :func:`train`.
         kwargs: scheme arguments.
 
     Raises:
@@ -234,7 +276,7 @@ def run(
     settings = settings or PRESETS[one_of("preset", preset, PRESETS)]
     start = time.perf_counter()
     model = make_model(name, settings, seed, **kwargs)
-    losses = train(model, settings, seed, device, f"{name}, seed {seed}")
+    losses = train(model, settings, seed, device, f"{name}, seed {seed}", checkpoint)
     loss, last = evaluate(model, settings, device)
     return Result(name, seed, settings, loss, last, losses, time.perf_counter() - start, model)
 
@@ -261,52 +303,6 @@ def checkpoint_file(name: str, seed: int, preset: str) -> Path:
     return RESULTS / f"race_{preset}" / f"{name}-seed{seed}.safetensors"
 
 
-def provenance(device: str) -> dict:
-    """What produced a result, without naming the machine."""
-    return {
-        "torch": torch.__version__.split("+")[0],
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "text": corpus.PACKAGE,
-        "text_sha256": corpus.SHA256,
-    }
-
-
-def record(name: str, seed: int, preset: str, device: str = "cpu", keep_weights: bool = False) -> None:
-    """Run one contender at one seed and add it to its result file; a seed already there is not run again."""
-    path = result_file(name, preset)
-    settings = PRESETS[preset]
-    stored = {
-        "name": name,
-        "settings": dataclasses.asdict(settings),
-        "arguments": CONTENDERS.get(name, {}),
-        "seeds": {},
-    }
-    if path.exists():
-        old = json.loads(path.read_text())
-        same = all(old[key] == json.loads(json.dumps(stored[key])) for key in ("settings", "arguments"))
-        if not same:
-            raise RuntimeError(f"{path.name} was recorded with other settings; move it away to record it again.")
-        stored = old
-    if str(seed) in stored["seeds"]:
-        return
-    result = run(name, seed, preset, device)
-    stored["seeds"][str(seed)] = {
-        "loss": {str(n): [round(v, 4) for v in result.loss[n].tolist()] for n in result.loss},
-        "last": {str(n): round(v, 4) for n, v in result.last.items()},
-        "train": [round(v, 3) for v in result.train],
-        "seconds": round(result.seconds, 1),
-        "provenance": provenance(device),
-    }
-    stored["seeds"] = dict(sorted(stored["seeds"].items(), key=lambda item: int(item[0])))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")  # a run stopped here leaves the old file whole
-    fresh.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
-    fresh.replace(path)
-    if keep_weights:
-        save_weights(result.model, checkpoint_file(name, seed, preset))
-
-
 def recorded(name: str, preset: str = "quick") -> Band:
     """The recorded seeds of a contender (FileNotFoundError, naming the command that records it, if there are none)."""
     path = result_file(one_of("name", name, SCHEMES), preset)
@@ -331,13 +327,6 @@ def recorded(name: str, preset: str = "quick") -> Band:
     return Band(name, settings, results)
 
 
-def save_weights(model: CausalLM, path: Path) -> None:
-    """Write the parameters as safetensors (data only: nothing is executed on loading)."""
-    from safetensors.torch import save_file
-
-    save_file({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, path)
-
-
 def load_model(name: str, seed: int, preset: str = "quick", **kwargs) -> CausalLM:
     """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (another base, say)."""
     from safetensors.torch import load_file
@@ -350,36 +339,3 @@ def load_model(name: str, seed: int, preset: str = "quick", **kwargs) -> CausalL
     model = make_model(name, PRESETS[preset], seed, **kwargs)
     model.load_state_dict(load_file(path))
     return model.eval()
-
-
-def main() -> None:
-    """Command line: record contenders that are missing from ``results/``. Stop it at any time; start it again."""
-    parser = argparse.ArgumentParser(prog="tasks.py race", description=main.__doc__)
-    parser.add_argument("--preset", default="quick", choices=PRESETS)
-    parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, one contender each")
-    args = parser.parse_args()
-    jobs = [(name, args.seeds, args.preset, args.device) for name in args.only]
-    if args.jobs == 1:
-        for job in jobs:
-            record_contender(*job)
-    else:
-        import joblib
-
-        joblib.Parallel(n_jobs=args.jobs)(joblib.delayed(record_contender)(*job) for job in jobs)
-
-
-def record_contender(name: str, seeds: int, preset: str, device: str) -> None:
-    """Record the seeds 0 .. seeds - 1 of one contender. Weights are kept for RoPE, and for seed 0 of every other."""
-    torch.set_num_threads(1)
-    for seed in range(seeds):
-        record(name, seed, preset, device, keep_weights=preset == "quick" and (name == "rope" or seed == 0))
-        band = recorded(name, preset)
-        last = band.results[-1]
-        print(name, "seed", seed, {n: round(v, 2) for n, v in last.last.items()}, f"{last.seconds:.0f} s", flush=True)
-
-
-if __name__ == "__main__":
-    main()
