@@ -29,6 +29,7 @@ _SCHEMES: dict[str, tuple[str, str, str, str]] = {
     "deberta": ("#b8850a", (0, (4, 1, 1, 1)), ">", "DeBERTa"),
     "rope": ("#d55e00", "-", "o", "RoPE"),
     "pope": ("#cc78bc", "--", "v", "PoPE"),
+    "xpos": ("#a34700", (0, (5, 1, 1, 1)), "d", "xPos"),
     "alibi": ("#029e73", "-", "P", "ALiBi"),
     "kerple": ("#56b4e9", "-.", "X", "KERPLE"),
     "fire": ("#b03060", (0, (5, 1)), "*", "FIRE"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ..validate import one_of
 from .alibi import ALiBi
+from .axial import AxialRoPE, MRoPE
 from .base import Encoding, NoEncoding, positions
 from .kerple import Kerple
 from .learned import Learned
@@ -16,6 +17,7 @@ from .pope import PoPE
 from .rope import RoPE
 from .sinusoidal import Sinusoidal
 from .t5 import T5
+from .xpos import XPos
 
 # name -> builder from the shape of the model: d_model, n_heads, head_dim, train_len (the length trained on) and
 # max_len (the longest length asked for). Extra keyword arguments reach the scheme.
@@ -28,6 +30,7 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
     ),
     "rope": lambda s, **kw: RoPE(s["head_dim"], **kw),
     "pope": lambda s, **kw: PoPE(s["head_dim"], s["n_heads"], **kw),
+    "xpos": lambda s, **kw: XPos(s["head_dim"], **kw),
     "alibi": lambda s, **kw: ALiBi(s["n_heads"], **kw),
     "kerple": lambda s, **kw: Kerple(s["n_heads"], **kw),
 }
@@ -54,4 +57,19 @@ def build(
     return SCHEMES[name](shape, **kwargs)
 
 
-__all__ = ["SCHEMES", "build", "Encoding", "NoEncoding", "positions", "Sinusoidal", "Learned", "T5", "RoPE", "ALiBi"]
+__all__ = [
+    "SCHEMES",
+    "build",
+    "Encoding",
+    "NoEncoding",
+    "positions",
+    "Sinusoidal",
+    "Learned",
+    "T5",
+    "RoPE",
+    "AxialRoPE",
+    "MRoPE",
+    "XPos",
+    "PoPE",
+    "ALiBi",
+]

@@ -51,7 +51,7 @@ class PoPE(Encoding):
     formula prints none. The learned phases are shared by all layers, as x-transformers has them.
     """
 
-    def __init__(self, head_dim: int, n_heads: int, base: float = 10_000.0, delta: str = "zero"):
+    def __init__(self, head_dim: int, n_heads: int, base: float = 10_000.0, delta: str = "zero", bounded: bool = True):
         """Build the encoding.
 
         Args:
@@ -60,6 +60,8 @@ class PoPE(Encoding):
             base: above 0.
             delta: how the phases start. ``zero`` (better beyond the training length, says the paper) or ``uniform``
                 in [-2 pi, 0] (slightly better within it).
+            bounded: clamp the phases to [-2 pi, 0], as the paper and both packages do. A phase outside gets no
+                gradient.
 
         Raises:
             ValueError: on a bad argument.
@@ -69,12 +71,14 @@ class PoPE(Encoding):
         shape = (positive_int("n_heads", n_heads), self.head_dim)
         one_of("delta", delta, ("zero", "uniform"))
         self.delta = nn.Parameter(torch.zeros(shape) if delta == "zero" else -2 * math.pi * torch.rand(shape))
+        self.bounded = bounded
         self.inv_freq = pope_frequencies(self.head_dim, base)  # float64 and not a buffer, as in RoPE
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[Tensor, ...]:
         """cos, sin for queries (B or 1, 1, T, D) and for keys, whose angles carry delta, (B or 1, H_kv, S, D)."""
+        delta = self.delta.clamp(-2 * math.pi, 0) if self.bounded else self.delta
         q_angle = rope_angles(q_pos, self.inv_freq)[:, None]
-        k_angle = rope_angles(k_pos, self.inv_freq)[:, None] + self.delta.clamp(-2 * math.pi, 0)[:, None]
+        k_angle = rope_angles(k_pos, self.inv_freq)[:, None] + delta[:, None]
         return tuple(table.float() for angle in (q_angle, k_angle) for table in (angle.cos(), angle.sin()))
 
     def rotate(self, q: Tensor, k: Tensor, state: tuple, layer: int) -> tuple[Tensor, Tensor]:

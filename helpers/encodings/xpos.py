@@ -1,0 +1,56 @@
+r"""xPos (Sun et al. 2022, arXiv 2212.10554): RoPE whose pairs also fade with distance. Door 2: queries and keys.
+
+.. math::
+
+    \tilde q_m = \zeta_i^{m/B} R_m q, \quad \tilde k_n = \zeta_i^{-n/B} R_n k, \qquad
+    \text{logit} = \sum_i \zeta_i^{(m-n)/B}\, \mathrm{Re}\big[q_i \bar k_i\, e^{\mathrm{i}(m-n)\theta_i}\big],
+    \quad \zeta_i = \frac{2i/d + \gamma}{1 + \gamma}
+
+with gamma = 0.4 and B = 512. Fast pairs (small i, small zeta) fade first. For a key ahead of its query the factor
+grows instead, so this is for causal models.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..validate import positive_number
+from .rope import RoPE
+
+
+def xpos_decay(head_dim: int, gamma: float = 0.4) -> Tensor:
+    """zeta_i = (2i/head_dim + gamma) / (1 + gamma), i = 0 .. head_dim/2 - 1: float64, (head_dim / 2,)."""
+    return (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim + gamma) / (1 + gamma)
+
+
+class XPos(RoPE):
+    """RoPE with a decay for every pair. No parameters.
+
+    Exponents are measured from a fixed ``center``. Other packages center them on the middle of each sequence: the
+    rotated vectors then differ from these, and change with length (which breaks a cache of rotated keys); the logits
+    are the same.
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        base: float = 10_000.0,
+        layout: str = "half",
+        gamma: float = 0.4,
+        scale_base: float = 512.0,
+        center: float = 0.0,
+    ):
+        """head_dim, base, layout: as in RoPE. gamma, scale_base (positions): above 0. ValueError otherwise."""
+        super().__init__(head_dim, base, layout)
+        self.zeta = xpos_decay(head_dim, positive_number("gamma", gamma))
+        self.scale_base, self.center = positive_number("scale_base", scale_base), center
+
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        """cos and sin times the decay: of queries by +m/B, of keys by -n/B; each (B or 1, 1, T or S, pairs)."""
+        return self._faded(q_pos, +1), self._faded(k_pos, -1)
+
+    def _faded(self, position_ids: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+        exponent = sign * (position_ids.double() - self.center)[:, None, :, None] / self.scale_base
+        fade = (self.zeta.to(position_ids.device) ** exponent).float()
+        return tuple(table * fade for table in self._tables(position_ids))
