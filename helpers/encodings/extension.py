@@ -1,0 +1,369 @@
+r"""Context extension of RoPE: what each published rule does to each frequency. Door 2, after training.
+
+Every rule has one signature and one kind of answer:
+
+.. math:: (\text{head\_dim}, b, s, L, \text{current length}) \;\mapsto\; (\theta'_0 \dots \theta'_{d/2-1},\ \text{attention factor})
+
+with factor s = wanted length / original length L. Hand both to :class:`~helpers.encodings.RoPE`. The attention factor
+multiplies cos and sin, so it multiplies logits by its square.
+
+A rule is one function below and one line in :data:`RULES`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..validate import even_int, one_of, positive_int, positive_number, require
+from .rope import RoPE, rope_frequencies
+
+
+class Extension(NamedTuple):
+    """What a rule returns.
+
+    Attributes:
+        inv_freq: radians a position, one a pair of channels: (head_dim / 2,) float64.
+        attention_factor: multiplies cos and sin of queries and keys (1.0: the logits keep their size).
+    """
+
+    inv_freq: Tensor
+    attention_factor: float = 1.0
+
+
+def _frequencies(
+    head_dim: int, base: float, factor: float, original_max_position_embeddings: int, seq_len: int | None
+) -> Tensor:
+    """The unscaled frequencies, after checking what every rule takes (ValueError naming the argument)."""
+    even_int("head_dim", head_dim, "channels are rotated in pairs", at_least=4)  # NTK divides by head_dim - 2
+    positive_number("base", base)
+    require(base > 1, "base", base, "must be above 1, or the frequencies do not fall.")
+    positive_number("factor", factor)
+    require(factor >= 1, "factor", factor, "must be at least 1: wanted length / original length.")
+    positive_int("original_max_position_embeddings", original_max_position_embeddings)
+    if seq_len is not None:
+        positive_int("seq_len", seq_len)
+    return rope_frequencies(head_dim, base)
+
+
+def _check_ramp(fast: float, slow: float, fast_name: str = "beta_fast", slow_name: str = "beta_slow") -> None:
+    positive_number(slow_name, slow)
+    positive_number(fast_name, fast)
+    require(fast > slow, fast_name, fast, f"must be above {slow_name}={slow!r}: fast pairs make more turns.")
+
+
+def rotations(inv_freq: Tensor, length: int) -> Tensor:
+    """Full turns a pair makes over ``length`` positions, r = L theta / 2 pi: the shape of inv_freq."""
+    return length * inv_freq / (2 * math.pi)
+
+
+def blend(inv_freq: Tensor, factor: float, keep: Tensor) -> Tensor:
+    """keep * theta + (1 - keep) * theta / s: 1 leaves a pair alone, 0 interpolates it fully (YaRN, eq. 20)."""
+    return keep * inv_freq + (1 - keep) * inv_freq / factor
+
+
+def temperature_factor(factor: float) -> float:
+    """YaRN's sqrt(1/t) = 0.1 ln s + 1 (natural logarithm), on queries and on keys (Peng et al., eq. 22)."""
+    return 0.1 * math.log(factor) + 1.0
+
+
+# --------------------------------------------------------------------------------------------------- the rules
+
+
+def plain(
+    head_dim: int, base: float, factor: float, original_max_position_embeddings: int, seq_len: int | None = None
+) -> Extension:
+    """RoPE as trained.
+
+    Args (the same for every rule):
+        head_dim: even width of the rotated part of a head, at least 4.
+        base: b of theta_i = b^(-2i/head_dim), above 1.
+        factor: s, wanted length / original length, at least 1.
+        original_max_position_embeddings: L, the length trained on, in tokens.
+        seq_len: current length in tokens, for the rules that depend on it; None means L.
+
+    Raises:
+        ValueError: naming the argument, on anything else.
+    """
+    return Extension(_frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len))
+
+
+def position_interpolation(
+    head_dim: int, base: float, factor: float, original_max_position_embeddings: int, seq_len: int | None = None
+) -> Extension:
+    """theta / s: every pair slowed alike, so that position sL turns as far as L did (Chen et al. 2306.15595)."""
+    return Extension(_frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len) / factor)
+
+
+def ntk_aware(
+    head_dim: int, base: float, factor: float, original_max_position_embeddings: int, seq_len: int | None = None
+) -> Extension:
+    """Base b s^(d/(d-2)): the fastest pair untouched, the slowest slowed by exactly s (YaRN paper, Definition 1)."""
+    _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    return Extension(rope_frequencies(head_dim, base * factor ** (head_dim / (head_dim - 2))))
+
+
+def dynamic_ntk(
+    head_dim: int, base: float, factor: float, original_max_position_embeddings: int, seq_len: int | None = None
+) -> Extension:
+    """NTK-aware with a scale that follows the current length l: s l/L - (s - 1), once l > L (the released code).
+
+    Only factor 1 gives the s = max(1, l/L) of the YaRN paper, section 3.3. At l = 2L, factor 2 gives 3.
+    """
+    _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    length = max(seq_len or 0, original_max_position_embeddings)
+    scale = factor * length / original_max_position_embeddings - (factor - 1)
+    return Extension(rope_frequencies(head_dim, base * scale ** (head_dim / (head_dim - 2))))
+
+
+def ntk_by_parts(
+    head_dim: int,
+    base: float,
+    factor: float,
+    original_max_position_embeddings: int,
+    seq_len: int | None = None,
+    beta_fast: float = 32.0,
+    beta_slow: float = 1.0,
+) -> Extension:
+    """The YaRN paper's ramp, linear in the number of turns r = L theta / 2 pi, and no temperature (eqs. 17-20).
+
+    Pairs above ``beta_fast`` turns are kept, pairs below ``beta_slow`` (alpha in the paper) are interpolated.
+    """
+    freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    _check_ramp(beta_fast, beta_slow)
+    turns = rotations(freq, original_max_position_embeddings)
+    keep = ((turns - beta_slow) / (beta_fast - beta_slow)).clamp(0, 1)
+    return Extension(blend(freq, factor, keep))
+
+
+def correction_dim(turns: float, head_dim: int, base: float, length: int) -> float:
+    """The (fractional) pair index that makes this many turns over ``length``: the inverse of :func:`rotations`."""
+    return head_dim * math.log(length / (2 * math.pi * turns)) / (2 * math.log(base))
+
+
+def yarn(
+    head_dim: int,
+    base: float,
+    factor: float,
+    original_max_position_embeddings: int,
+    seq_len: int | None = None,
+    beta_fast: float = 32.0,
+    beta_slow: float = 1.0,
+    ramp: str = "code",
+    truncate: bool = True,
+    temperature: bool = True,
+) -> Extension:
+    """NTK-by-parts plus a temperature before the softmax (Peng et al. 2309.00071).
+
+    Args (beyond the common ones):
+        beta_fast, beta_slow: turns over L above which a pair is kept, below which it is interpolated.
+        ramp: "code", linear in the *index* of the pair, as every released implementation has it; or "paper",
+            linear in the number of turns (:func:`ntk_by_parts`).
+        truncate: round the ends of the code's ramp outwards to whole indices (the default of the released code;
+            gpt-oss sets False). Without effect on the paper's ramp.
+        temperature: False leaves the attention factor at 1.
+    """
+    one_of("ramp", ramp, ("code", "paper"))
+    common = (head_dim, base, factor, original_max_position_embeddings, seq_len)
+    attention_factor = temperature_factor(factor) if temperature else 1.0
+    if ramp == "paper":
+        return Extension(ntk_by_parts(*common, beta_fast, beta_slow).inv_freq, attention_factor)
+    freq = _frequencies(*common)
+    _check_ramp(beta_fast, beta_slow)
+    low = correction_dim(beta_fast, head_dim, base, original_max_position_embeddings)
+    high = correction_dim(beta_slow, head_dim, base, original_max_position_embeddings)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)  # head_dim - 1, not head_dim / 2 - 1: so in the released code
+    high = high + 0.001 if high == low else high
+    interpolate = ((torch.arange(head_dim // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
+    return Extension(blend(freq, factor, 1 - interpolate), attention_factor)
+
+
+def longrope(
+    head_dim: int,
+    base: float,
+    factor: float,
+    original_max_position_embeddings: int,
+    seq_len: int | None = None,
+    short_factor: Sequence[float] | None = None,
+    long_factor: Sequence[float] | None = None,
+) -> Extension:
+    """theta_i / lambda_i with searched lambdas: one list up to L, another beyond (Ding et al. 2402.13753).
+
+    Args (beyond the common ones):
+        short_factor, long_factor: head_dim / 2 divisors each. By default the *synthetic* lists of
+            :func:`longrope_example`: published models carry lists found by search, which no formula gives.
+
+    The attention factor is sqrt(1 + ln s / ln L), at every length.
+    """
+    freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    example = longrope_example(head_dim, factor)
+    lists = {
+        "short_factor": [1.0] * (head_dim // 2) if short_factor is None else list(short_factor),
+        "long_factor": example if long_factor is None else list(long_factor),
+    }
+    for name, values in lists.items():
+        require(len(values) == head_dim // 2, name, f"{len(values)} numbers", f"must have head_dim/2={head_dim // 2}.")
+        require(all(v > 0 for v in values), name, min(values), "every divisor must be above 0.")
+    require(original_max_position_embeddings > 1, "original_max_position_embeddings", 1, "must be above 1: ln 1 is 0.")
+    beyond = seq_len is not None and seq_len > original_max_position_embeddings
+    divisors = torch.tensor(lists["long_factor" if beyond else "short_factor"], dtype=torch.float64)
+    attention_factor = math.sqrt(1 + math.log(factor) / math.log(original_max_position_embeddings))
+    return Extension(freq / divisors, attention_factor)
+
+
+def longrope_example(head_dim: int, factor: float) -> list[float]:
+    """A synthetic long list, 1 for the fastest pair to ``factor`` for the slowest on an S-curve: for pictures only."""
+    x = torch.linspace(0, 1, head_dim // 2, dtype=torch.float64)
+    return (factor ** (x * x * (3 - 2 * x))).tolist()
+
+
+def llama3(
+    head_dim: int,
+    base: float,
+    factor: float,
+    original_max_position_embeddings: int,
+    seq_len: int | None = None,
+    low_freq_factor: float = 1.0,
+    high_freq_factor: float = 4.0,
+) -> Extension:
+    """Llama 3.1's rule, as its code states it in wavelengths: it is the YaRN paper's ramp with 1 and 4 turns.
+
+    Wavelengths below L / high_freq_factor are kept, above L / low_freq_factor divided by s, between them blended.
+    Equal factors give a hard switch (Llama 4 Scout).
+    """
+    freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    positive_number("low_freq_factor", low_freq_factor)
+    require(
+        high_freq_factor >= low_freq_factor, "high_freq_factor", high_freq_factor, "must be at least low_freq_factor."
+    )
+    wavelength = 2 * math.pi / freq
+    if high_freq_factor == low_freq_factor:
+        keep = (wavelength <= original_max_position_embeddings / low_freq_factor).double()
+    else:
+        u = (original_max_position_embeddings / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor)
+        keep = u.clamp(0, 1)
+    return Extension(blend(freq, factor, keep))
+
+
+def abf(
+    head_dim: int,
+    base: float,
+    factor: float,
+    original_max_position_embeddings: int,
+    seq_len: int | None = None,
+    new_base: float | None = None,
+) -> Extension:
+    """Adjusted base frequency: a larger base, then training on long text (Xiong et al. 2309.16039).
+
+    ``new_base`` is chosen by hand; by default 50 times the old one, the paper's step from 10,000 to 500,000.
+    """
+    _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    new_base = 50 * base if new_base is None else positive_number("new_base", new_base)
+    require(new_base >= base, "new_base", new_base, f"must be at least base={base}: a smaller one speeds pairs up.")
+    return Extension(rope_frequencies(head_dim, new_base))
+
+
+def p_rope(
+    head_dim: int,
+    base: float,
+    factor: float,
+    original_max_position_embeddings: int,
+    seq_len: int | None = None,
+    keep: float = 0.75,
+    interpolate: bool = False,
+) -> Extension:
+    """Stop the slowest pairs: keep the fastest fraction p, set the rest to 0 (Barbero et al. 2410.06205).
+
+    Args (beyond the common ones):
+        keep: p in [0, 1]; int(p * head_dim // 2) pairs still turn, at their usual frequencies.
+        interpolate: also divide by factor, as the "proportional" rule of transformers does.
+    """
+    freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
+    require(0 <= keep <= 1, "keep", keep, "must be a fraction of the pairs, from 0 to 1.")
+    turning = torch.arange(head_dim // 2) < int(keep * head_dim // 2)
+    return Extension(torch.where(turning, freq, 0.0) / (factor if interpolate else 1.0))
+
+
+Rule = Callable[..., Extension]
+
+RULES: dict[str, Rule] = {
+    "none": plain,
+    "pi": position_interpolation,
+    "ntk": ntk_aware,
+    "dynamic_ntk": dynamic_ntk,
+    "ntk_by_parts": ntk_by_parts,
+    "yarn": yarn,
+    "longrope": longrope,
+    "llama3": llama3,
+    "abf": abf,
+    "p_rope": p_rope,
+}
+"""Every rule by name. ``extend`` looks them up."""
+
+LABELS = {
+    "none": "as trained",
+    "pi": "position interpolation",
+    "ntk": "NTK-aware",
+    "dynamic_ntk": "dynamic NTK",
+    "ntk_by_parts": "NTK-by-parts",
+    "yarn": "YaRN",
+    "longrope": "LongRoPE",
+    "llama3": "Llama 3",
+    "abf": "larger base (ABF)",
+    "p_rope": "p-RoPE",
+}
+"""Names as figures and tables print them."""
+
+
+def extend(
+    rule: str,
+    head_dim: int,
+    base: float = 10_000.0,
+    factor: float = 1.0,
+    original_max_position_embeddings: int = 2048,
+    seq_len: int | None = None,
+    **options,
+) -> Extension:
+    """Look a rule up by name and apply it; arguments as in :func:`plain`, ``options`` are the rule's own.
+
+    Raises:
+        ValueError: on an unknown rule or option, or whatever the rule refuses.
+    """
+    function = RULES[one_of("rule", rule, RULES)]
+    known = function.__code__.co_varnames[5 : function.__code__.co_argcount]
+    for option in options:
+        require(option in known, "option", option, f"{rule} takes {', '.join(known) or 'none'}.")
+    return function(head_dim, base, factor, original_max_position_embeddings, seq_len, **options)
+
+
+class DynamicNTK(RoPE):
+    """RoPE whose frequencies are those of :func:`dynamic_ntk` at the current length (longest position + 1).
+
+    Recomputed at every forward pass: rotated keys in a cache are stale as soon as the length has grown.
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        original_max_position_embeddings: int,
+        base: float = 10_000.0,
+        factor: float = 1.0,
+        **kwargs,
+    ):
+        """Arguments as in :func:`plain` and :class:`RoPE`. The whole head is rotated."""
+        start = dynamic_ntk(head_dim, base, factor, original_max_position_embeddings)
+        super().__init__(head_dim, base, inv_freq=start.inv_freq, **kwargs)
+        self.factor, self.original_max_position_embeddings = factor, original_max_position_embeddings
+
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        length = int(torch.maximum(q_pos.max(), k_pos.max())) + 1
+        self.inv_freq = dynamic_ntk(
+            self.head_dim, self.base, self.factor, self.original_max_position_embeddings, length
+        ).inv_freq
+        return super().prepare(q_pos, k_pos, allowed)
