@@ -38,6 +38,7 @@ PYTHONS = ((3, 10), (3, 14))
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 REQUIREMENTS = {"read": ("requirements.txt",), "test": ("requirements.txt", "requirements-test.txt")}
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+QUIET_KERNEL = ["--log-level=50"]  # no warning about local sockets at every start
 
 
 class Stop(Exception):
@@ -304,10 +305,10 @@ def convert(name: str, text: str, kind: str, default=None):
 def parse_parameters(pairs: list, paths: list[Path]) -> dict:
     """Check NAME=VALUE pairs against the parameters cell of every chosen notebook, which papermill would not do."""
     values: dict = {}
-    for pair in pairs or []:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise Stop(f"-p {pair}: write it as NAME=VALUE, for example -p base=500.")
+    for words in pairs or []:  # "-p base=500", or as papermill has it "-p base 500"
+        name, equals, text = "=".join(words).partition("=")
+        if not equals or len(words) > 2:
+            raise Stop(f"-p {' '.join(words)}: write it as NAME=VALUE, for example -p base=500.")
         if name == "figures_dir":
             raise Stop("-p figures_dir: use --out DIR.")
         for path in paths:
@@ -359,11 +360,14 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def failure(path: Path, cell, number: int, name: str, value: str) -> Stop:
-    first = next((line for line in cell["source"].splitlines() if line.strip()), "")
+def failure(path: Path, cell, number: int, name: str, value: str, traceback: str = "") -> Stop:
+    """Which notebook, which cell, which of its lines, which error."""
+    arrows = re.findall(r"(?m)^-+> *\d+ (.*)$", plain(traceback))
+    lines = [line for line in cell["source"].splitlines() if line.strip()]
+    guilty = next((a.strip() for a in arrows if any(a.strip() == line.strip() for line in lines)), "")
     return Stop(
-        f"{path.name} failed in code cell {number} (id {cell.get('id', '?')}), which starts\n"
-        f"    {first.strip()[:100]}\n{name}: {plain(value)}"
+        f"{path.name} failed in code cell {number} (id {cell.get('id', '?')}), at\n"
+        f"    {(guilty or (lines or [''])[0]).strip()}\n{name}: {plain(value)}"
     )
 
 
@@ -380,7 +384,8 @@ def run_papermill(path: Path, target: Path, parameters: dict, progress: Progress
             complete = nb_man.cell_complete
 
             def cell_complete(cell, *args, **more):
-                if cell.cell_type == "code" and cell.source.strip() and "injected-parameters" not in tags(cell):
+                counted = cell.cell_type == "code" and cell.source.strip() and "injected-parameters" not in tags(cell)
+                if counted and not cell.metadata.papermill.get("exception"):
                     progress.cell()
                 return complete(cell, *args, **more)
 
@@ -396,6 +401,7 @@ def run_papermill(path: Path, target: Path, parameters: dict, progress: Progress
             parameters=parameters,
             engine_name="course",
             kernel_name="python3",
+            extra_arguments=QUIET_KERNEL,
             cwd=str(path.parent),
             progress_bar=False,
             autosave_cell_every=0,
@@ -404,7 +410,7 @@ def run_papermill(path: Path, target: Path, parameters: dict, progress: Progress
         cells = code_cells(load(path))
         position = next((i for i, c in enumerate(cells, 1) if c["source"] == error.source), error.cell_index)
         cell = next((c for c in cells if c["source"] == error.source), {"source": error.source})
-        raise failure(path, cell, position, error.ename, error.evalue) from None
+        raise failure(path, cell, position, error.ename, error.evalue, "\n".join(error.traceback)) from None
 
 
 def run_in_place(path: Path, figures: Path, progress: Progress) -> str:
@@ -423,19 +429,27 @@ def run_in_place(path: Path, figures: Path, progress: Progress) -> str:
         notebook,
         timeout=900,
         kernel_name="python3",
+        extra_arguments=QUIET_KERNEL,
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
         on_cell_start=lambda cell, cell_index: current.append(cell),
-        on_cell_executed=lambda cell, **_: progress.cell() if cell.source.strip() else None,
+        on_cell_executed=lambda cell, execute_reply, **_: (
+            progress.cell() if cell.source.strip() and execute_reply["content"]["status"] == "ok" else None
+        ),
     )
     try:
         client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except Exception as error:
+        if getattr(client, "_async_cleanup_kernel_future", None):  # nbclient took Ctrl-C and ended the kernel
+            raise KeyboardInterrupt from None
+        if not isinstance(error, (CellExecutionError, CellTimeoutError, DeadKernelError)):
+            raise
         cell = current[-1] if current else {"source": ""}
         name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-        raise failure(path, cell, sum(1 for c in current if c.source.strip()), name, value) from None
+        number = sum(1 for c in current if c["cell_type"] == "code" and c["source"].strip())
+        raise failure(path, cell, number, name, value, getattr(error, "traceback", "")) from None
     for cell, source in zip(patched, originals, strict=True):
         cell.source = source
     return canonical(notebook)
@@ -685,7 +699,9 @@ def stamped(root: Path = ROOT) -> dict[Path, str]:
     for licence in (root / "LICENSE", root / "LICENSE-TEXT"):
         if licence.exists():
             holder = f"Copyright (c) {table['year']} {', '.join(table['authors'])}"
-            wanted[licence] = re.sub(r"(?m)^Copyright \(c\).*$", lambda _: holder, licence.read_text(encoding="utf-8"))
+            wanted[licence] = re.sub(
+                r"(?m)^Copyright \(c\).*$", lambda _, holder=holder: holder, licence.read_text(encoding="utf-8")
+            )
     readme = root / "README.md"
     if readme.exists():
         wanted[readme] = stamped_readme(readme.read_text(encoding="utf-8"), table, root)
@@ -819,9 +835,17 @@ def do_test(args) -> int:
 # ---------------------------------------------------------------------------------------------- the other commands
 
 
-def call(command: list) -> int:
-    """Run a command in the repository, its output straight to the user."""
-    return subprocess.run([str(word) for word in command], cwd=ROOT, env=child_environment()).returncode
+def call(command: list, folder: Path | None = ROOT, **more: str) -> int:
+    """Run a command in ``folder``, its output straight to the user. On Ctrl-C the command itself cleans up."""
+    process = subprocess.Popen([str(word) for word in command], cwd=folder, env=child_environment(**more))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the command got it too; a second one is for a command that does not listen
+            try:
+                return process.wait(timeout=30)
+            except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                process.kill()
 
 
 def do_lab(args) -> int:
@@ -832,7 +856,7 @@ def do_lab(args) -> int:
 
 
 def do_race(args) -> int:
-    return call([sys.executable, "-m", "helpers.race", *args.rest])
+    return call([sys.executable, "-m", "helpers.record", *args.rest])
 
 
 def do_bench(args) -> int:
@@ -886,7 +910,7 @@ def parser() -> argparse.ArgumentParser:
     made = command("lab", "open JupyterLab on notebook 01", "another notebook, e.g. 04")
     made.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
     made = command("figures", "run the notebooks (papermill) and write figures/", "some notebooks, e.g. 02 or 2,4")
-    made.add_argument("-p", "--parameter", action="append", metavar="NAME=VALUE", help="a notebook's parameter")
+    made.add_argument("-p", "--parameter", action="append", nargs="+", metavar="NAME=VALUE", help="a parameter")
     made.add_argument("--out", metavar="DIR", help="write there instead of figures/")
     made = command("test", "lint, tests, and the notebooks against their saved outputs", "only these notebooks")
     made.add_argument("--lint", action="store_true", help="only ruff")
@@ -928,8 +952,7 @@ def main(argv: list | None = None) -> int:
         if level and not args.current_env and not os.environ.get("COURSE_READY"):
             python = set_up(level, cuda=getattr(args, "cuda", False))
             if not inside():
-                env = dict(os.environ, COURSE_READY="1")
-                return subprocess.run([str(python), str(Path(__file__).resolve()), *argv], env=env).returncode
+                return call([python, Path(__file__).resolve(), *argv], None, COURSE_READY="1")
         return action(args)
     except Stop as stop:
         print(f"\ntasks.py: {stop}", file=sys.stderr, flush=True)
