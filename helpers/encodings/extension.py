@@ -2,9 +2,9 @@ r"""Context extension of RoPE: what each published rule does to each frequency. 
 
 Every rule has one signature and one kind of answer:
 
-.. math:: (\text{head\_dim}, b, s, L, \text{current length}) \;\mapsto\; (\theta'_0 \dots \theta'_{d/2-1},\ \text{attention factor})
+.. math:: (d,\ b,\ s,\ L,\ \text{current length}) \;\mapsto\; (\theta'_0 \dots \theta'_{d/2-1},\ \text{attention factor})
 
-with factor s = wanted length / original length L. Hand both to :class:`~helpers.encodings.RoPE`. The attention factor
+with d the head_dim, b the base, and factor s = wanted length / original length L. Hand both to :class:`~helpers.encodings.RoPE`. The attention factor
 multiplies cos and sin, so it multiplies logits by its square.
 
 A rule is one function below and one line in :data:`RULES`.
@@ -50,10 +50,10 @@ def _frequencies(
     return rope_frequencies(head_dim, base)
 
 
-def _check_ramp(fast: float, slow: float, fast_name: str = "beta_fast", slow_name: str = "beta_slow") -> None:
-    positive_number(slow_name, slow)
-    positive_number(fast_name, fast)
-    require(fast > slow, fast_name, fast, f"must be above {slow_name}={slow!r}: fast pairs make more turns.")
+def _check_ramp(beta_fast: float, beta_slow: float) -> None:
+    positive_number("beta_slow", beta_slow)
+    positive_number("beta_fast", beta_fast)
+    require(beta_fast > beta_slow, "beta_fast", beta_fast, f"must be above beta_slow={beta_slow!r}.")
 
 
 def rotations(inv_freq: Tensor, length: int) -> Tensor:
@@ -169,11 +169,11 @@ def yarn(
     """
     one_of("ramp", ramp, ("code", "paper"))
     common = (head_dim, base, factor, original_max_position_embeddings, seq_len)
+    freq = _frequencies(*common)
+    _check_ramp(beta_fast, beta_slow)
     attention_factor = temperature_factor(factor) if temperature else 1.0
     if ramp == "paper":
         return Extension(ntk_by_parts(*common, beta_fast, beta_slow).inv_freq, attention_factor)
-    freq = _frequencies(*common)
-    _check_ramp(beta_fast, beta_slow)
     low = correction_dim(beta_fast, head_dim, base, original_max_position_embeddings)
     high = correction_dim(beta_slow, head_dim, base, original_max_position_embeddings)
     if truncate:
