@@ -2,10 +2,10 @@ r"""Context extension of RoPE: what each published rule does to each frequency. 
 
 Every rule has one signature and one kind of answer:
 
-.. math:: (d,\ b,\ s,\ L,\ \text{current length}) \;\mapsto\; (\theta'_0 \dots \theta'_{d/2-1},\ \text{attention factor})
+.. math:: (d,\ b,\ s,\ L,\ \text{current length}) \mapsto (\theta'_0 \dots \theta'_{d/2-1},\ \text{attention factor})
 
-with d the head_dim, b the base, and factor s = wanted length / original length L. Hand both to :class:`~helpers.encodings.RoPE`. The attention factor
-multiplies cos and sin, so it multiplies logits by its square.
+with d the head_dim, b the base, and factor s = wanted length / original length L. Hand both to
+:class:`~helpers.encodings.RoPE`. The attention factor multiplies cos and sin, so it multiplies logits by its square.
 
 A rule is one function below and one line in :data:`RULES`.
 """
