@@ -1,7 +1,7 @@
 """Context extension measured on the race's RoPE model: zero-shot, and after a few dozen steps on longer windows.
 
 The settings below were fixed before any result was seen. ``python -m helpers.extend`` records five seeds into
-``results/extension_quick/``, one file a seed; a seed already there is not run again.
+``results/extension_quick/``, one file a seed; what is already there is not run again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ METHODS: dict[str, Method] = {
 """What is compared, with each rule's published constants. "+t" adds YaRN's temperature, "-t" leaves it out."""
 
 FACTORS = (2, 4, 8)
+LEADING = ("none", "pi", "ntk", "parts32", "yarn", "yarn_paper", "llama3", "abf")
+"""Read out at every factor, and at every shorter length under the largest; the rest at 4 and 8 times only."""
 TUNED = ("none", "pi", "ntk", "yarn", "llama3", "abf")
+LONGER = ("none", "pi")
+"""Fine-tuned four times as long: does position interpolation catch up?"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +69,8 @@ class TuneSettings:
     batch: int = 8
     lr: float = 1e-3
     warmup: int = 10
-    read_at: tuple[int, ...] = (0, 20, 60, 240)
+    read_at: tuple[int, ...] = (20, 60)
+    longer: int = 240
 
 
 TUNE = TuneSettings()
@@ -149,65 +154,75 @@ def _reading(loss: dict[int, torch.Tensor], last: dict[int, float]) -> dict:
     }
 
 
-def record(seed: int, preset: str = "quick", device: str = "cpu") -> None:
-    """Measure one seed and write its file. A seed already there is not run again."""
+STAGES = ("zero_shot", "pairs", "tuned")
+
+
+def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") -> None:
+    """Measure one stage of one seed and add it to the seed's file. A stage already there is not run again."""
     path = result_file(seed, preset)
-    if path.exists():
-        return
     settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
+    stored = {"seed": seed, "settings": dataclasses.asdict(settings), "tune": dataclasses.asdict(TUNE), "seconds": {}}
+    stored |= {"provenance": race.provenance(device)}
+    if path.exists():
+        stored = json.loads(path.read_text())
+    if stage in stored:
+        return
     start = time.perf_counter()
-    model = race.load_model("rope", seed, preset)
-    zero: dict[str, dict] = {}
-    for name in METHODS:
-        zero[name] = {}
-        for factor in FACTORS:
-            lengths = (
-                settings.lengths[:4] if factor == FACTORS[-1] else (settings.train_len, factor * settings.train_len)
-            )
-            zero[name][str(factor)] = _reading(*zero_shot(model, name, factor, settings, lengths, device))
-    pairs = record_pairs(model, settings, device)
-    tuned = {name: record_tuned(name, seed, preset, settings, device) for name in TUNED}
-    stored = {
-        "seed": seed,
-        "settings": dataclasses.asdict(settings),
-        "tune": dataclasses.asdict(TUNE),
-        "zero_shot": zero,
-        "pairs": pairs,
-        "tuned": tuned,
-        "seconds": round(time.perf_counter() - start, 1),
-        "provenance": race.provenance(device),
-    }
+    work = {"zero_shot": record_zero_shot, "pairs": record_pairs, "tuned": record_tuned}
+    stored[stage] = work[one_of("stage", stage, STAGES)](seed, preset, device)
+    stored["seconds"][stage] = round(time.perf_counter() - start, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
+    fresh = path.with_suffix(".tmp")  # a run stopped here leaves the old file whole
     fresh.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
     fresh.replace(path)
 
 
-def record_pairs(model: CausalLM, settings: race.Settings, device: str = "cpu", factor: int = TUNE.factor) -> dict:
-    """Slow one pair at a time by ``factor``, the others as trained: last-32 loss inside and beyond the length."""
-    plain = frequencies("none", factor, settings)
-    rows = {}
-    for pair in range(len(plain.inv_freq)):
-        slowed = plain.inv_freq.clone()
-        slowed[pair] /= factor
-        lengths = (settings.train_len, factor * settings.train_len)
-        last = race.evaluate(apply(model, Extension(slowed)), settings, device, lengths)[1]
-        rows[str(pair)] = {str(n): round(v, 4) for n, v in last.items()}
+def record_zero_shot(seed: int, preset: str, device: str = "cpu") -> dict:
+    """Every method at every factor, without training: {method: {factor: {length: reading}}}."""
+    settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
+    rows: dict[str, dict] = {}
+    for name in METHODS:
+        rows[name] = {}
+        for factor in FACTORS if name in LEADING else FACTORS[1:]:
+            lengths = [factor * settings.train_len]
+            if factor == FACTORS[-1] and name in LEADING:
+                lengths = list(settings.lengths[:4])
+            rows[name][str(factor)] = _reading(*zero_shot(model, name, factor, settings, lengths, device))
     return rows
 
 
-def record_tuned(name: str, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> dict:
-    """Fine-tune one method at ``TUNE.factor`` times the length; read out at the step counts of ``TUNE.read_at``."""
-    model = apply(race.load_model("rope", seed, preset), frequencies(name, TUNE.factor, settings))
-    length, readings, losses = TUNE.factor * settings.train_len, {}, []
-    lengths = (settings.train_len, length, 2 * length)
-    if 0 in TUNE.read_at:
-        readings["0"] = _reading(*race.evaluate(model, settings, device, lengths))
-    for step, loss in enumerate(_steps(model, length, TUNE.read_at[-1], seed, TUNE, device), 1):
-        losses.append(round(loss, 3))
-        if step in TUNE.read_at:
-            readings[str(step)] = _reading(*race.evaluate(model, settings, device, lengths))
-    return {"read": readings, "train": losses}
+def record_pairs(seed: int, preset: str, device: str = "cpu") -> dict:
+    """Slow one pair at a time, the others as trained: last-32 loss inside and beyond the length."""
+    settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
+    return {str(pair): slow_one_pair(model, pair, settings, device) for pair in range(settings.head_dim // 2)}
+
+
+def slow_one_pair(
+    model: CausalLM, pair: int, settings: race.Settings, device: str = "cpu", factor: int = TUNE.factor
+) -> dict[str, float]:
+    """Divide one frequency by ``factor``: last-32 loss at the trained length and at factor times it."""
+    slowed = frequencies("none", factor, settings).inv_freq.clone()
+    slowed[pair] /= factor
+    lengths = (settings.train_len, factor * settings.train_len)
+    last = race.evaluate(apply(model, Extension(slowed)), settings, device, lengths)[1]
+    return {str(n): round(v, 4) for n, v in last.items()}
+
+
+def record_tuned(seed: int, preset: str, device: str = "cpu") -> dict:
+    """Fine-tune each method of TUNED at ``TUNE.factor`` times the length; read out at several step counts."""
+    settings, rows = race.PRESETS[preset], {}
+    length = TUNE.factor * settings.train_len
+    for name in TUNED:
+        model = apply(race.load_model("rope", seed, preset), frequencies(name, TUNE.factor, settings))
+        read_at = (*TUNE.read_at, TUNE.longer) if name in LONGER else TUNE.read_at
+        readings, losses = {}, []
+        for step, loss in enumerate(_steps(model, length, read_at[-1], seed, TUNE, device), 1):
+            losses.append(round(loss, 3))
+            if step in read_at:
+                lengths = (settings.train_len, length)
+                readings[str(step)] = _reading(*race.evaluate(model, settings, device, lengths))
+        rows[name] = {"read": readings, "train": losses}
+    return rows
 
 
 class Recorded:
@@ -257,9 +272,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for seed in range(args.seeds):
-        record(seed, args.preset, args.device)
-        print("seed", seed, "recorded", flush=True)
+    for stage in STAGES:
+        for seed in range(args.seeds):
+            record(seed, stage, args.preset, args.device)
+            print("seed", seed, stage, "recorded", flush=True)
 
 
 if __name__ == "__main__":
