@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from torch import Tensor
 
+from .encodings import SCHEMES
 from .validate import one_of
 
 if TYPE_CHECKING:
@@ -38,19 +39,26 @@ _SCHEMES: dict[str, tuple[str, str, str, str]] = {
 }
 
 
+def _look(scheme: str) -> tuple[str, str, str, str]:
+    """The entry of a scheme; a scheme that a reader has registered gets a plain look of its own name."""
+    if scheme in SCHEMES and scheme not in _SCHEMES:
+        return INK, "-", ".", scheme
+    return _SCHEMES[one_of("scheme", scheme, _SCHEMES)]
+
+
 def color(scheme: str) -> str:
     """The fixed color of a scheme (ValueError on an unknown one)."""
-    return _SCHEMES[one_of("scheme", scheme, _SCHEMES)][0]
+    return _look(scheme)[0]
 
 
 def label(scheme: str) -> str:
     """The name of a scheme as it is printed in figures and tables."""
-    return _SCHEMES[one_of("scheme", scheme, _SCHEMES)][3]
+    return _look(scheme)[3]
 
 
 def line(scheme: str, **kwargs) -> dict:
     """Keyword arguments of ``ax.plot`` for a scheme: color, line style, marker and label; ``kwargs`` win."""
-    c, style, marker, name = _SCHEMES[one_of("scheme", scheme, _SCHEMES)]
+    c, style, marker, name = _look(scheme)
     return {"color": c, "linestyle": style, "marker": marker, "label": name, **kwargs}
 
 

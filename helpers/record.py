@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save
 
 from . import corpus, race
+from .encodings import SCHEMES
 from .validate import positive_int
 
 CACHE = race.RESULTS.parent / ".cache"
@@ -61,14 +62,13 @@ def stored(name: str, preset: str) -> dict[str, Any]:
     fresh = {
         "name": name,
         "settings": dataclasses.asdict(race.PRESETS[preset]),
-        "arguments": race.CONTENDERS.get(name, {}),
         "seeds": {},
     }
     path = race.result_file(name, preset)
     if not path.exists():
         return fresh
     old = json.loads(path.read_text(encoding="utf-8"))
-    if any(old[key] != json.loads(json.dumps(fresh[key])) for key in ("settings", "arguments")):
+    if old["settings"] != json.loads(json.dumps(fresh["settings"])):
         raise RuntimeError(f"{path.name} was recorded with other settings; move it away to record it again.")
     return old
 
@@ -112,7 +112,7 @@ def record(
     """Run what is missing and write each result as it comes.
 
     Args:
-        names: contenders, keys of ``race.CONTENDERS``.
+        names: schemes, keys of ``helpers.encodings.SCHEMES``.
         seeds: seeds 0 .. seeds - 1.
         preset: a key of ``race.PRESETS``.
         device: "cpu" or "cuda".
@@ -159,9 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     """Record the contenders of the race that are missing from results/. Stop it at any time and start it again."""
     parser = argparse.ArgumentParser(prog="tasks.py race", description=main.__doc__)
     parser.add_argument("--preset", default="quick", choices=race.PRESETS)
-    parser.add_argument(
-        "--only", nargs="+", default=list(race.CONTENDERS), choices=list(race.CONTENDERS), metavar="NAME"
-    )
+    parser.add_argument("--only", nargs="+", default=list(race.CONTENDERS), choices=list(SCHEMES), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 .. SEEDS-1 (default 5)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
