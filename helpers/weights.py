@@ -66,6 +66,13 @@ class Asset:
 MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41")
 
 ASSETS: dict[str, Asset] = {
+    # The position table of "minilm" alone, (512, 384) in float16: shipped, with its license in NOTICE.
+    "minilm-positions": Asset(
+        "minilm_positions.npz",
+        363_053,
+        "25b4f01812cfafd75aaeef4e9dce68658f26a3cc704b7741d0e29ada48d3102b",
+        shipped="minilm_positions.npz",
+    ),
     # BERT-family sentence encoder, 6 layers of width 384, learned positions 512 x 384. Apache-2.0.
     "minilm": Asset(
         "all-MiniLM-L6-v2.safetensors",
