@@ -74,8 +74,9 @@ def race(
         axes: two axes to draw into; by default a new figure.
     """
     lengths = bands[0].settings.lengths
-    if axes is None:
-        fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.6), sharey=True)
+    own = axes is None
+    if own:
+        fig, axes = plt.subplots(1, 2, figsize=(8, 3.5), sharey=True)
     else:
         fig = axes[0].figure
     for ax, score, name in zip(axes, ("last", "mean"), ("Last 32 positions", "Whole window"), strict=True):
@@ -93,7 +94,14 @@ def race(
         ax.minorticks_off()
         ax.set(title=name, xlabel="context length at read-out (characters)")
     axes[0].set_ylabel("loss (nats a character)")
-    axes[1].legend(loc="upper left")
+    axes[0].annotate(
+        "trained length", (bands[0].settings.train_len, 1), xycoords=("data", "axes fraction"), xytext=(4, -9),
+        textcoords="offset points", fontsize=8, color="#777777",
+    )  # fmt: skip
+    if own:
+        fig.legend(*axes[1].get_legend_handles_labels(), loc="outside right center")
+    else:
+        axes[1].legend(loc="upper left")
     if title:
         fig.suptitle(title, x=0.01, ha="left")
     return fig
