@@ -1,0 +1,205 @@
+"""The pictures of notebook 04 that take more than a few lines. Numbers come in, figures go out; nothing is computed
+here that the notebook teaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.patches import Arc, Circle
+from torch import Tensor
+
+from .plotting import ACCENT, INK, MUTED, color, line
+
+QUERY, KEY = "#d55e00", "#0173b2"
+
+
+def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: Sequence[int]) -> plt.Figure:
+    """A query at m and a key at n, then both moved by each shift: two arrows, and the angle between them.
+
+    Args:
+        q, k: one pair of channels each, as complex numbers, before rotation.
+        theta: radians per position.
+        m, n: positions.
+        shifts: how far both are moved, one panel each.
+    """
+    fig, axes = plt.subplots(1, len(shifts), figsize=(7.6, 2.9))
+    reach = 1.18 * max(abs(q), abs(k))
+    for ax, shift in zip(axes, shifts, strict=True):
+        zq, zk = q * np.exp(1j * theta * (m + shift)), k * np.exp(1j * theta * (n + shift))
+        ax.add_patch(Circle((0, 0), 1, fill=False, color="#e6e6e6"))
+        for z, shade, name in ((zq, QUERY, f"query at {m + shift}"), (zk, KEY, f"key at {n + shift}")):
+            ax.annotate("", (z.real, z.imag), (0, 0), arrowprops={"arrowstyle": "-|>", "color": shade, "lw": 2.2})
+            ax.plot([], [], color=shade, lw=2.2, label=name)
+        low, high = np.degrees(np.angle(zk)), np.degrees(np.angle(zq))
+        ax.add_patch(Arc((0, 0), 0.9, 0.9, theta1=low, theta2=high, color=INK, lw=1.4))
+        dot = (zq * zk.conjugate()).real
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
+        ax.set_title(f"logit {dot:+.2f}", fontsize=10)
+        ax.grid(False)
+        for side in ax.spines.values():
+            side.set_visible(False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), handlelength=1.2, borderaxespad=0)
+    return fig
+
+
+def rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, last: int = 24) -> go.Figure:
+    """The same with a slider over the common shift, 0 .. last."""
+
+    def arrows(shift: int) -> list[go.Scatter]:
+        made = []
+        for z, place, shade, name in ((q, m, QUERY, "query"), (k, n, KEY, "key")):
+            tip = z * np.exp(1j * theta * (place + shift))
+            made.append(
+                go.Scatter(
+                    x=[0, tip.real], y=[0, tip.imag], mode="lines+markers", name=f"{name} at {place + shift}",
+                    line={"color": shade, "width": 4}, marker={"size": [1, 11], "color": shade},
+                )
+            )  # fmt: skip
+        return made
+
+    def title(shift: int) -> str:
+        dot = (q * np.exp(1j * theta * (m + shift)) * np.conj(k * np.exp(1j * theta * (n + shift)))).real
+        return f"both moved by {shift}: logit {dot:+.2f}"
+
+    frames = [go.Frame(name=str(s), data=arrows(s), layout={"title": {"text": title(s)}}) for s in range(last + 1)]
+    steps = [
+        {"label": f.name, "method": "animate", "args": [[f.name], {"mode": "immediate", "frame": {"duration": 0}}]}
+        for f in frames
+    ]
+    reach = 1.2 * max(abs(q), abs(k))
+    axis = {"range": [-reach, reach], "zeroline": True, "showgrid": False}
+    layout = {
+        "title": {"text": title(0)}, "width": 480, "height": 520, "xaxis": axis,
+        "yaxis": {**axis, "scaleanchor": "x"},
+        "sliders": [{"steps": steps, "currentvalue": {"prefix": "move both by "}}],
+    }  # fmt: skip
+    return go.Figure(data=arrows(0), frames=frames, layout=layout)
+
+
+def dials(angles: Tensor, position_ids: Sequence[int]) -> plt.Figure:
+    """One clock a pair and position. angles: (positions, pairs) radians."""
+    rows = angles.T.numpy()
+    fig, axes = plt.subplots(*rows.shape, figsize=(7.4, 0.92 * len(rows) + 0.35))
+    for i, row in enumerate(rows):
+        for j, angle in enumerate(row):
+            ax = axes[i, j]
+            ax.add_patch(Circle((0, 0), 1, fill=False, color=MUTED, lw=0.9))
+            ax.plot([0, np.cos(angle)], [0, np.sin(angle)], color=color("rope"), lw=2.2, solid_capstyle="round")
+            ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal")
+            ax.axis("off")
+            if i == 0:
+                ax.set_title(f"{position_ids[j]}", fontsize=9, fontweight="normal", loc="center", pad=3)
+        axes[i, 0].text(-1.5, 0, f"pair {i}", ha="right", va="center", fontsize=9, color=INK)
+    fig.suptitle("position", x=0.54, fontsize=9, fontweight="normal")
+    return fig
+
+
+def pairings(head_dim: int = 8) -> plt.Figure:
+    """Which two channels form a pair, in both layouts: arcs over the channels of one head."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 2.3))
+    shades = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#56b4e9", "#949494", "#ca9161", "#d55e00"]
+    half = head_dim // 2
+    for ax, name in zip(axes, ("interleaved: (0,1), (2,3), ...", f"half-split: (i, i + {half})"), strict=True):
+        for i in range(half):
+            a, b = (2 * i, 2 * i + 1) if name.startswith("inter") else (i, i + half)
+            shade = shades[i % len(shades)]
+            ax.add_patch(Arc(((a + b) / 2, 0.42), b - a, (b - a) * 0.42 + 0.5, theta1=0, theta2=180, color=shade, lw=2))
+            for c in (a, b):
+                ax.add_patch(plt.Rectangle((c - 0.38, -0.38), 0.76, 0.76, color=shade, alpha=0.85, lw=0))
+                ax.text(c, 0, str(c), ha="center", va="center", color="white", fontweight="bold", fontsize=10)
+        ax.set(xlim=(-0.6, head_dim - 0.4), ylim=(-0.5, 1.9), title=name)
+        ax.axis("off")
+    return fig
+
+
+def logit_by_distance(
+    curve: Callable[[Tensor, int, float], Tensor], distance: Tensor, bases: Sequence[float], dims: Sequence[int]
+) -> tuple[plt.Figure, go.Figure]:
+    """Mean of cos(k theta_i) against distance k: static panels for every base, and a slider over the base.
+
+    Args:
+        curve: (distance, head_dim, base) -> the curve.
+        distance: (n,) in tokens, growing.
+        bases: one panel, or slider stop, each.
+        dims: head_dim of the lines in it.
+    """
+    x = distance.numpy()
+    shades = ("#56b4e9", "#d55e00", INK)
+    styles, dashes = ("-", "--", ":"), ("solid", "dash", "dot")
+    shown = list(bases)[:: max(1, (len(bases) - 1) // 2)][:3]
+    fig, axes = plt.subplots(1, len(shown), figsize=(7.6, 3.0), sharey=True)
+    for ax, base in zip(axes, shown, strict=True):
+        for dim, shade, style in zip(dims, shades, styles, strict=False):
+            ax.plot(x, curve(distance, dim, base).numpy(), color=shade, ls=style, lw=1.5, label=f"head_dim {dim}")
+        ax.axhline(0, color=MUTED, lw=0.8)
+        ax.set(title=f"base {base:,.0f}", xscale="log", xlabel="distance (tokens)", ylim=(-0.55, 1.05))
+    axes[0].set_ylabel("logit of q = k = 1, over its maximum")
+    axes[-1].legend(loc="upper right", fontsize=8)
+
+    def lines(base: float) -> list[go.Scatter]:
+        return [
+            go.Scatter(
+                x=x, y=np.round(curve(distance, dim, base).numpy(), 3), mode="lines", name=f"head_dim {dim}",
+                line={"color": shade, "dash": dash},
+            )
+            for dim, shade, dash in zip(dims, shades, dashes, strict=False)
+        ]  # fmt: skip
+
+    frames = [go.Frame(name=f"{base:,.0f}", data=lines(base)) for base in bases]
+    steps = [
+        {"label": f.name, "method": "animate", "args": [[f.name], {"mode": "immediate", "frame": {"duration": 0}}]}
+        for f in frames
+    ]
+    layout = {
+        "title": {"text": "logit of q = k = 1 by distance"}, "width": 760, "height": 430,
+        "xaxis": {"type": "log", "title": {"text": "distance (tokens)"}},
+        "yaxis": {"range": [-0.6, 1.05], "title": {"text": "logit over its maximum"}},
+        "sliders": [{"steps": steps, "currentvalue": {"prefix": "base "}}],
+    }  # fmt: skip
+    return fig, go.Figure(data=lines(bases[0]), frames=frames, layout=layout)
+
+
+def by_arm(results: Mapping[str, Mapping[str, dict]], chance: float) -> plt.Figure:
+    """Accuracy by training step: one color an arm, thin lines for seeds, a thick line for their mean."""
+    styles = {
+        "rope": line("rope", marker="none"),
+        "pope": line("pope", marker="none", label="PoPE, as published (phases start at 0)"),
+        "pope, uniform start": {"color": "#8c613c", "linestyle": "-.", "label": "PoPE, phases start anywhere"},
+        "pope, unbounded phase": {"color": "#0173b2", "linestyle": (0, (1, 1)), "label": "PoPE, phases not bounded"},
+    }
+    fig, ax = plt.subplots(figsize=(7.2, 3.5))
+    for arm, seeds in results.items():
+        curves = np.array([run["accuracy"] for run in seeds.values()])
+        steps = next(iter(seeds.values()))["step"]
+        for curve in curves:
+            ax.plot(steps, 100 * curve, **{**styles[arm], "label": None, "linewidth": 0.8, "alpha": 0.55})
+        ax.plot(steps, 100 * curves.mean(0), **styles[arm])
+    ax.axhline(100 * chance, color=MUTED, lw=0.9, zorder=0)
+    ax.text(0, 100 * chance + 1.5, "chance, within the list", fontsize=8, color="#666666")
+    ax.set(xlabel="training step", ylabel="answers right (%)", ylim=(0, 104), xlim=(0, None))
+    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.95))
+    return fig
+
+
+def freezing(short: Mapping[str, float], long: Mapping[str, float], labels: tuple[str, str]) -> plt.Figure:
+    """Perplexity with four pairs standing still, for a short and a long window, on a log axis."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), sharey=True)
+    for ax, found, name in zip(axes, (short, long), labels, strict=True):
+        groups = [key for key in found if key != "intact"]
+        hurt = [found[key] > 1.5 * found["intact"] for key in groups]
+        ax.bar(range(len(groups)), [found[key] for key in groups], color=[ACCENT if h else "#bbbbbb" for h in hurt])
+        ax.axhline(found["intact"], color=INK, lw=1.2)
+        ax.text(len(groups) - 0.5, found["intact"] * 0.93, "intact", ha="right", va="top", fontsize=8, color=INK)
+        ax.set_yscale("log")
+        ax.set_yticks([15, 20, 30, 50, 80, 120], ["15", "20", "30", "50", "80", "120"])
+        ax.minorticks_off()
+        ax.set_xticks(range(len(groups)), groups, rotation=45)
+        ax.set(title=name, xlabel="pairs standing still (fast to slow)", ylim=(14, 150))
+        for i, key in enumerate(groups):
+            ax.text(i, found[key] * 1.03, f"{found[key]:.0f}", ha="center", fontsize=8, color=INK)
+    axes[0].set_ylabel("perplexity")
+    return fig
