@@ -8,6 +8,7 @@ The bias is *not* divided by sqrt(d) (the paper's footnote 10). Slopes m_h are f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -41,11 +42,11 @@ def alibi_bias(q_pos: Tensor, k_pos: Tensor, slopes: Tensor) -> Tensor:
 class ALiBi(Encoding):
     """Adds -m_h |i - j| to the logits. No parameters, any length."""
 
-    def __init__(self, n_heads: int, slopes: Tensor | None = None):
-        """n_heads: number of heads. slopes: (n_heads,) to use instead of the authors'. ValueError otherwise."""
+    def __init__(self, n_heads: int, slopes: Tensor | Sequence[float] | None = None):
+        """n_heads: number of heads. slopes: n_heads numbers to use instead of the authors'. ValueError otherwise."""
         super().__init__()
         positive_int("n_heads", n_heads)
-        self.slopes = alibi_slopes(n_heads) if slopes is None else slopes.double()
+        self.slopes = alibi_slopes(n_heads) if slopes is None else torch.as_tensor(slopes, dtype=torch.float64)
         require(self.slopes.shape == (n_heads,), "slopes", tuple(self.slopes.shape), f"must have shape ({n_heads},).")
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
