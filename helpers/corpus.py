@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,3 +85,13 @@ def load() -> Corpus:
         if found != SHA256[name]:
             raise RuntimeError(f"sha256 of the {name} text is {found}, expected {SHA256[name]}: install {PACKAGE}.")
     return Corpus(encode(splits["train"]), encode(splits["valid"]))
+
+
+@functools.cache
+def excerpt() -> Tensor:
+    """96 windows of 65 held-out characters, evenly spaced, int64 (96, 65): enough to feel a loss without the package.
+
+    Part of the validation messages (public domain), kept in ``helpers/data/excerpt.json``.
+    """
+    text = (Path(__file__).with_name("data") / "excerpt.json").read_text(encoding="utf-8")
+    return torch.stack([encode(window) for window in json.loads(text)["windows"]])
