@@ -142,12 +142,7 @@ def _door(ax: plt.Axes, x: float, y: float, height: float, shade: str, side: boo
     )
     frame.set(linewidth=2, linestyle=(0, (3, 1.5)) if side else "-")
     ax.add_patch(frame)
-    swing = 0.62 * width
-    panel = [
-        (left, bottom),
-        (left + swing, bottom - 0.13),
-        (left + swing, bottom + height - 0.13),
-        (left, bottom + height),
-    ]
+    right, top = left + 0.62 * width, bottom + height
+    panel = [(left, bottom), (right, bottom - 0.13), (right, top - 0.13), (left, top)]
     ax.add_patch(Polygon(panel, closed=True, fc=shade, ec=shade, lw=1, alpha=0.92, zorder=6))
-    ax.add_patch(Circle((left + swing - 0.12, y - 0.1), 0.055, fc="white", ec="none", zorder=7))
+    ax.add_patch(Circle((right - 0.12, y - 0.1), 0.055, fc="white", ec="none", zorder=7))

@@ -11,7 +11,9 @@ The order and bag tasks are scored by the mean over tokens of a small bidirectio
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -176,6 +178,40 @@ def train_lm(model: CausalLM, steps: int = 300, length: int = 64, batch: int = 3
     return model.eval()
 
 
+LM_STEPS = 600
+"""Training steps of the recorded language model that starts every window with BOS."""
+
+
+def recorded_lm(seed: int = 0) -> CausalLM:
+    """The recorded model without encoding, trained for :data:`LM_STEPS` steps with BOS, in eval mode.
+
+    Raises:
+        FileNotFoundError: naming the command that records it.
+    """
+    from safetensors.torch import load_file
+
+    path = lm_file(seed)
+    if not path.exists():
+        raise FileNotFoundError(f"no {path.name}: run `python -m helpers.order_tasks` from the repository's root.")
+    model = untrained_lm(seed)
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
+def lm_file(seed: int) -> Path:
+    """Where the weights of the recorded model are kept; a .json beside it says what made them."""
+    return race.RESULTS / "no_encoding" / f"with_bos-seed{seed}.safetensors"
+
+
+def validation_text() -> Tensor:
+    """The validation text of the race as ids; random characters, and one printed line, if it is not installed."""
+    try:
+        return corpus.load().valid
+    except corpus.MissingText as missing:
+        print(missing)
+        return torch.randint(BOS, (50_000,), generator=torch.Generator().manual_seed(0))
+
+
 @torch.no_grad()
 def layer_states(model: CausalLM, ids: Tensor) -> list[Tensor]:
     """The residual stream after every block: one (B, T, d_model) a layer, for ids (B, T)."""
@@ -187,3 +223,22 @@ def layer_states(model: CausalLM, ids: Tensor) -> list[Tensor]:
         for hook in hooks:
             hook.remove()
     return states
+
+
+def main() -> None:
+    """Train the model with BOS once and keep its weights, settings and provenance in ``results/no_encoding``."""
+    from safetensors.torch import save_file
+
+    from .record import provenance
+
+    torch.set_num_threads(1)
+    seed, path = 0, lm_file(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = train_lm(untrained_lm(seed), steps=LM_STEPS, seed=seed)
+    save_file(model.state_dict(), path)
+    note = {"steps": LM_STEPS, "length": 64, "batch": 32, "seed": seed, "provenance": provenance("cpu")}
+    path.with_suffix(".json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
