@@ -923,7 +923,7 @@ def parser() -> argparse.ArgumentParser:
         ("race", "record the race again (python -m helpers.race)"),
         ("bench", "measure speed and memory"),
     ):
-        command(name, text).add_argument("rest", nargs=argparse.REMAINDER, help="passed on; try: -- --help")
+        command(name, f"{text}; options: {name} --help")
     command("pretrained", "install the opt-in pretrained models (hash-locked)")
     made = command("stamp", "regenerate what comes from project.json: titles, links, badges, setup cells, citation")
     made.add_argument("--check", action="store_true", help="change nothing; fail if something is not current")
@@ -935,11 +935,11 @@ def main(argv: list | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     argv = sys.argv[1:] if argv is None else argv
-    args, unknown = parser().parse_known_args(argv)
-    if unknown and args.command in ("race", "bench"):
-        args.rest = [*unknown, *args.rest]
-    elif unknown:
-        parser().error(f"unknown option {' '.join(unknown)} for {args.command}")
+    passed_on = []
+    if argv[:1] in (["race"], ["bench"]):  # what follows belongs to the script
+        argv, passed_on = argv[:1], argv[1:]
+    args = parser().parse_args(argv)
+    args.rest = passed_on
     action, level = COMMANDS[args.command]
     try:
         check_python()
@@ -952,7 +952,7 @@ def main(argv: list | None = None) -> int:
         if level and not args.current_env and not os.environ.get("COURSE_READY"):
             python = set_up(level, cuda=getattr(args, "cuda", False))
             if not inside():
-                return call([python, Path(__file__).resolve(), *argv], None, COURSE_READY="1")
+                return call([python, Path(__file__).resolve(), *argv, *passed_on], None, COURSE_READY="1")
         return action(args)
     except Stop as stop:
         print(f"\ntasks.py: {stop}", file=sys.stderr, flush=True)
