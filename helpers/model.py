@@ -22,9 +22,11 @@ class Context(NamedTuple):
 
     encoding: Encoding
     state: Any
+    rotation: Any  # the state for door 2: another one only while reading a cache of keys already rotated
     k_pos: Tensor  # (B or 1, S) or (B or 1, S, axes)
     allowed: Tensor  # bool (B or 1, 1, T, S)
     is_causal: bool  # allowed is the plain causal square, so the kernel can make it itself
+    is_full: bool  # allowed is True everywhere, so no mask is needed
     merged: dict  # the last bias added to the mask: schemes that return one tensor for all layers pay once
 
 
@@ -68,6 +70,7 @@ class Attention(nn.Module):
         """ValueError unless n_heads divides d_model and n_kv_heads divides n_heads."""
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        positive_int("d_model", d_model)
         positive_int("n_heads", n_heads)
         positive_int("n_kv_heads", n_kv_heads)
         require(d_model % n_heads == 0, "n_heads", n_heads, f"must divide d_model={d_model}.")
@@ -87,7 +90,7 @@ class Attention(nn.Module):
 
         if cache is not None and not cache.after_rotation:
             k, v = cache.append(layer, k, v)
-        q_rot, k_rot = enc.rotate(q, k, state, layer)  # door 2
+        q_rot, k_rot = enc.rotate(q, k, ctx.rotation, layer)  # door 2
         if cache is not None and cache.after_rotation:
             k_rot, v = cache.append(layer, k_rot, v)
             k = k_rot
@@ -107,8 +110,9 @@ class Attention(nn.Module):
             mixed = mixed if extra is None else mixed + extra
         else:
             weights = None
-            mask = None if bias is None and ctx.is_causal else merge(ctx, bias, q.dtype)
-            mixed = F.scaled_dot_product_attention(q_rot, k_rot, v, attn_mask=mask, is_causal=mask is None, scale=scale)
+            mask = None if bias is None and (ctx.is_causal or ctx.is_full) else merge(ctx, bias, q_rot.dtype)
+            causal = mask is None and ctx.is_causal
+            mixed = F.scaled_dot_product_attention(q_rot, k_rot, v, attn_mask=mask, is_causal=causal, scale=scale)
         return self.out(mixed.transpose(1, 2).reshape(batch, t, -1)), weights if need_weights else None
 
 
@@ -166,9 +170,14 @@ class Transformer(nn.Module):
             d_model, n_heads, n_layers, n_kv_heads: the usual shape; n_heads divides d_model.
             encoding: any :class:`~helpers.encodings.Encoding`; None for no position.
             out_dim: width of the output; vocab_size by default.
+
+        Raises:
+            ValueError: on a bad argument, or an encoding built for another shape (as far as it states its shape).
         """
         super().__init__()
-        for name, value in (("vocab_size", vocab_size), ("d_model", d_model), ("n_layers", n_layers)):
+        out_dim = vocab_size if out_dim is None else out_dim
+        sizes = {"vocab_size": vocab_size, "d_model": d_model, "n_layers": n_layers, "out_dim": out_dim}
+        for name, value in sizes.items():
             positive_int(name, value)
         self.encoding = NoEncoding() if encoding is None else encoding
         require(
@@ -177,7 +186,11 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.blocks = nn.ModuleList(Block(d_model, n_heads, n_kv_heads, i) for i in range(n_layers))
         self.norm = nn.LayerNorm(d_model)
-        self.head = nn.Linear(d_model, vocab_size if out_dim is None else out_dim, bias=False)
+        self.head = nn.Linear(d_model, out_dim, bias=False)
+        shape = {"d_model": d_model, "n_heads": n_heads, "head_dim": d_model // n_heads}
+        for name, value in shape.items():  # broadcasting would hide most misfits
+            stated = getattr(self.encoding, name, value)
+            require(stated == value, f"encoding.{name}", stated, f"this model has {name}={value}; build it for that.")
 
     def hidden(
         self,
@@ -200,18 +213,25 @@ class Transformer(nn.Module):
         Returns:
             (B, T, d_model), and a list of (B, H, T, S), empty unless ``need_weights``.
         """
-        require(ids.ndim in (2, 3), "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
+        self._check_ids(ids)
         batch, t = ids.shape[:2]
         past = 0 if cache is None else len(cache)
+        if past:
+            kept = cache.layers[0][0].shape[0]
+            require(kept == batch, "cache", f"{kept} sequences", f"ids have {batch}; start a new KVCache().")
         q_pos = positions(t, past, ids.device) if position_ids is None else position_ids.to(ids.device)
-        require(q_pos.shape[1] == t, "position_ids", tuple(q_pos.shape), f"the second axis must be seq_len={t}.")
-        require(
-            q_pos.shape[0] in (1, batch), "position_ids", tuple(q_pos.shape), f"the first axis must be 1 or {batch}."
-        )
-        k_pos, allowed, plain = self._who_sees_whom(q_pos, attention_mask, cache, batch)
-        plain = plain and t == k_pos.shape[1]
-        state = self.encoding.prepare(q_pos, k_pos if cache is None or not cache.after_rotation else q_pos, allowed)
-        ctx = Context(self.encoding, state, k_pos, allowed, plain, {})
+        fits = q_pos.ndim in (2, 3) and q_pos.shape[0] in (1, batch) and q_pos.shape[1] == t
+        remedy = f"must be (1 or {batch}, {t}), or that with a third axis for several coordinates."
+        require(fits, "position_ids", tuple(q_pos.shape), remedy)
+        k_pos = q_pos if past == 0 else _cat(cache.k_pos, q_pos)
+        allowed, real, plain = self._who_sees_whom(batch, t, past, attention_mask, cache, ids.device)
+        state = rotation = self.encoding.prepare(q_pos, k_pos, allowed)
+        if past and cache.after_rotation:  # door 2 turns the new keys only: the old ones were turned on their way in
+            rotation = self.encoding.prepare(q_pos, q_pos, allowed[..., past:])
+        is_causal, is_full = plain and self.causal and past == 0, plain and (not self.causal or t == 1)
+        ctx = Context(self.encoding, state, rotation, k_pos, allowed, is_causal, is_full, {})
+        if cache is not None:
+            cache.k_pos, cache.allowed = k_pos, real
 
         x = self.tokens(ids) if ids.ndim == 2 else ids
         x = self.encoding.embed(x, state)  # door 1
@@ -221,54 +241,54 @@ class Transformer(nn.Module):
             weights.append(w)
         return self.norm(x), weights if need_weights else []
 
+    def _check_ids(self, ids: Tensor) -> None:
+        """ValueError unless ids are (B, T) token ids of the vocabulary, or (B, T, d_model) embeddings."""
+        vocab_size, d_model = self.tokens.weight.shape
+        if ids.ndim == 3:
+            require(ids.shape[2] == d_model, "ids", tuple(ids.shape), f"embeddings must be {d_model} wide.")
+            return
+        require(ids.ndim == 2, "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
+        require(ids.numel() > 0, "ids", tuple(ids.shape), "pass at least one token.")
+        require(ids.dtype in (torch.int64, torch.int32), "ids", ids.dtype, "token ids are integers: use ids.long().")
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere it would wait for the device
+            low, high = (bound.item() for bound in torch.aminmax(ids))
+            require(0 <= low and high < vocab_size, "ids", (low, high), f"must lie in 0 .. {vocab_size - 1}.")
+
     def _who_sees_whom(
-        self, q_pos: Tensor, attention_mask: Tensor | None, cache: KVCache | None, batch: int
-    ) -> tuple[Tensor, Tensor, bool]:
-        """Key positions, the mask (B or 1, 1, T, S), and whether the mask is the plain causal one."""
-        t, past = q_pos.shape[1], 0 if cache is None else len(cache)
-        if cache is not None:
-            k_pos = q_pos if cache.k_pos is None else _cat(cache.k_pos, q_pos)
-        else:
-            k_pos = q_pos
+        self,
+        batch: int,
+        t: int,
+        past: int,
+        attention_mask: Tensor | None,
+        cache: KVCache | None,
+        device: torch.device,
+    ) -> tuple[Tensor, Tensor | None, bool]:
+        """The mask (B or 1, 1, T, S), the real slots (B, S) or None, and whether nothing but causality forbids."""
         if self.causal:
-            allowed = causal_mask(t, past + t, q_pos.device)
+            allowed = causal_mask(t, past + t, device)
         else:
-            allowed = torch.ones(1, 1, t, past + t, dtype=torch.bool, device=q_pos.device)
-        real = None
+            allowed = torch.ones(1, 1, t, past + t, dtype=torch.bool, device=device)
+        new, old = None, None if cache is None else cache.allowed
         if attention_mask is not None:
-            mask = attention_mask.bool().to(q_pos.device)
+            mask = attention_mask.bool().to(device)
+            shape = tuple(mask.shape)
             if mask.ndim == 2:
-                require(
-                    mask.shape == (batch, t),
-                    "attention_mask",
-                    tuple(mask.shape),
-                    f"must be (batch, seq_len) = {(batch, t)}.",
-                )
-                real = mask
+                require(shape == (batch, t), "attention_mask", shape, f"must be (batch, seq_len) = {(batch, t)}.")
+                new = mask
             else:
-                require(
-                    mask.ndim == 4,
-                    "attention_mask",
-                    tuple(mask.shape),
-                    "must have 2 axes (padding) or 4 (any pattern).",
-                )
+                fits = mask.ndim == 4 and shape[0] in (1, batch) and shape[1:] == (1, t, past + t)
+                remedy = f"must be {(batch, t)} for padding, or (1 or {batch}, 1, {t}, {past + t}) for any pattern."
+                require(fits, "attention_mask", shape, remedy)
                 allowed = allowed & mask
-        if cache is not None:
-            if real is not None or cache.allowed is not None:
-                new = torch.ones(batch, t, dtype=torch.bool, device=q_pos.device) if real is None else real
-                old = (
-                    torch.ones(batch, past, dtype=torch.bool, device=q_pos.device)
-                    if cache.allowed is None
-                    else cache.allowed
-                )
-                real = cache.allowed = torch.cat([old, new], 1)
-            cache.k_pos = k_pos
-        if real is not None:
-            # A padding query may look at itself, so that its softmax has something to sum over; nobody reads it.
-            itself = torch.eye(t, past + t, dtype=torch.bool, device=q_pos.device).roll(past, 1)
-            allowed = allowed & (real[:, None, None] | itself)
-        plain = self.causal and attention_mask is None and real is None
-        return k_pos, allowed, plain
+                sees = allowed.any(-1).all().item()
+                require(sees, "attention_mask", shape, "every query must see at least one key: let it see itself.")
+        if new is None and old is None:
+            return allowed, None, attention_mask is None
+        ones = torch.ones(batch, past + t, dtype=torch.bool, device=device)
+        real = torch.cat([ones[:, :past] if old is None else old, ones[:, past:] if new is None else new], 1)
+        # A padding query may look at itself, so that its softmax has something to sum over; nobody reads it.
+        itself = torch.eye(t, past + t, dtype=torch.bool, device=device).roll(past, 1)
+        return allowed & (real[:, None, None] | itself), real, False
 
     def forward(self, ids: Tensor, **kwargs: Any) -> Tensor:
         """Logits (B, T, out_dim). Keyword arguments as in :meth:`hidden`."""
@@ -293,6 +313,7 @@ class CausalLM(Transformer):
     def generate(self, ids: Tensor, n_tokens: int, cache: KVCache | None = None) -> Tensor:
         """Greedy continuation of ``ids`` (B, T) by ``n_tokens``: (B, T + n_tokens). With or without a cache."""
         positive_int("n_tokens", n_tokens)
+        require(ids.ndim == 2, "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
         out = ids
         for _ in range(n_tokens):
             logits = self(out if cache is None else out[:, len(cache) :], cache=cache)
@@ -312,4 +333,6 @@ class Encoder(Transformer):
         if real is None or real.ndim != 2:
             return self.head(x.mean(1))
         real = real[..., None].to(x.dtype)
-        return self.head((x * real).sum(1) / real.sum(1))
+        count = real.sum(1)
+        require(bool(count.all()), "attention_mask", tuple(real.shape[:2]), "every sequence needs a real token.")
+        return self.head((x * real).sum(1) / count)
