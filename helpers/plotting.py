@@ -36,6 +36,7 @@ _SCHEMES: dict[str, tuple[str, str, str, str]] = {
     "fire": ("#b03060", (0, (5, 1)), "*", "FIRE"),
     "sandwich": ("#5d6d7e", (0, (3, 1, 1, 1)), "h", "Sandwich"),
     "cope": ("#7f3c8d", (0, (2, 1)), "p", "CoPE"),
+    "window": ("#4d4d4d", (0, (1, 2)), "d", "sliding window"),
 }
 
 

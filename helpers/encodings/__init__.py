@@ -11,12 +11,18 @@ from ..validate import one_of
 from .alibi import ALiBi
 from .axial import AxialRoPE, MRoPE
 from .base import Encoding, NoEncoding, positions
+from .cope import CoPE
+from .deberta import DeBERTa
+from .fire import FIRE
 from .kerple import Kerple
 from .learned import Learned
 from .pope import PoPE
 from .rope import RoPE
+from .sandwich import Sandwich
+from .shaw import Shaw
 from .sinusoidal import Sinusoidal
 from .t5 import T5
+from .window import SlidingWindow
 from .xpos import XPos
 
 # name -> builder from the shape of the model: d_model, n_heads, head_dim, train_len (the length trained on) and
@@ -25,6 +31,10 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
     "none": lambda s, **kw: NoEncoding(**kw),
     "sinusoidal": lambda s, **kw: Sinusoidal(s["d_model"], **kw),
     "learned": lambda s, **kw: Learned(s["d_model"], **{"max_len": s["max_len"], **kw}),
+    "shaw": lambda s, **kw: Shaw(s["n_heads"], s["head_dim"], **kw),
+    "deberta": lambda s, **kw: DeBERTa(
+        s["d_model"], s["n_heads"], **{"max_distance": max(1, s["train_len"] * 3 // 4), **kw}
+    ),
     "t5": lambda s, **kw: T5(
         s["n_heads"], **{"max_distance": max(17, s["train_len"] * 3 // 4), "std": s["d_model"] ** -0.5, **kw}
     ),
@@ -33,6 +43,10 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
     "xpos": lambda s, **kw: XPos(s["head_dim"], **kw),
     "alibi": lambda s, **kw: ALiBi(s["n_heads"], **kw),
     "kerple": lambda s, **kw: Kerple(s["n_heads"], **kw),
+    "fire": lambda s, **kw: FIRE(s["n_heads"], **{"threshold": s["train_len"] / 2, **kw}),
+    "sandwich": lambda s, **kw: Sandwich(s["n_heads"], **kw),
+    "cope": lambda s, **kw: CoPE(s["head_dim"], **{"max_pos": s["train_len"], **kw}),
+    "window": lambda s, **kw: SlidingWindow(**{"window": s["train_len"] // 2, **kw}),
 }
 
 
@@ -66,10 +80,17 @@ __all__ = [
     "Sinusoidal",
     "Learned",
     "T5",
+    "Shaw",
+    "DeBERTa",
     "RoPE",
     "AxialRoPE",
     "MRoPE",
     "XPos",
     "PoPE",
     "ALiBi",
+    "Kerple",
+    "FIRE",
+    "Sandwich",
+    "CoPE",
+    "SlidingWindow",
 ]

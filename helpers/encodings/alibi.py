@@ -33,24 +33,51 @@ def alibi_slopes(n_heads: int) -> Tensor:
     return torch.cat([geometric(power), geometric(2 * power)[0::2][: n_heads - power]])
 
 
-def alibi_bias(q_pos: Tensor, k_pos: Tensor, slopes: Tensor) -> Tensor:
-    """-m_h |i - j|: positions (B, T) and (B, S), slopes (H,), to (B, H, T, S) float32. In logits, after scaling."""
-    distance = Encoding.distance(q_pos, k_pos).abs()[:, None]
-    return -slopes.to(distance.device, torch.float32)[:, None, None] * distance
+def alibi_bias(q_pos: Tensor, k_pos: Tensor, slopes: Tensor, future_slopes: Tensor | None = None) -> Tensor:
+    """-m_h |i - j|: positions (B, T) and (B, S), slopes (H,), to (B, H, T, S) float32. In logits, after scaling.
+
+    ``future_slopes`` (H,) replace the slopes for keys that lie ahead of the query; no causal model sees those.
+    """
+    distance = Encoding.distance(q_pos, k_pos)[:, None]  # key minus query
+    past = -slopes.to(distance.device, torch.float32)[:, None, None] * distance.abs()
+    if future_slopes is None:
+        return past
+    future = -future_slopes.to(distance.device, torch.float32)[:, None, None] * distance.abs()
+    return torch.where(distance > 0, future, past)
 
 
 class ALiBi(Encoding):
-    """Adds -m_h |i - j| to the logits. No parameters, any length."""
+    """Adds -m_h |i - j| to the logits. No parameters, any length.
 
-    def __init__(self, n_heads: int, slopes: Tensor | Sequence[float] | None = None):
-        """n_heads: number of heads. slopes: n_heads numbers to use instead of the authors'. ValueError otherwise."""
+    In an encoder the symmetric bias cannot tell left from right; ``future_slopes`` different from ``slopes`` can.
+    """
+
+    def __init__(
+        self,
+        n_heads: int,
+        slopes: Tensor | Sequence[float] | None = None,
+        future_slopes: Tensor | Sequence[float] | None = None,
+    ):
+        """Choose the slopes.
+
+        Args:
+            n_heads: number of heads.
+            slopes: n_heads numbers to use instead of the authors'.
+            future_slopes: n_heads numbers for keys ahead of the query (encoders); ``slopes`` by default.
+
+        Raises:
+            ValueError: on a bad number of heads, or of slopes.
+        """
         super().__init__()
         positive_int("n_heads", n_heads)
         self.slopes = alibi_slopes(n_heads) if slopes is None else torch.as_tensor(slopes, dtype=torch.float64)
-        require(self.slopes.shape == (n_heads,), "slopes", tuple(self.slopes.shape), f"must have shape ({n_heads},).")
+        self.future_slopes = None if future_slopes is None else torch.as_tensor(future_slopes, dtype=torch.float64)
+        for name, value in (("slopes", self.slopes), ("future_slopes", self.future_slopes)):
+            if value is not None:
+                require(value.shape == (n_heads,), name, tuple(value.shape), f"must have shape ({n_heads},).")
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        return alibi_bias(q_pos, k_pos, self.slopes)
+        return alibi_bias(q_pos, k_pos, self.slopes, self.future_slopes)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return state
