@@ -401,6 +401,7 @@ def run_papermill(path: Path, target: Path, parameters: dict, progress: Progress
             parameters=parameters,
             engine_name="course",
             kernel_name="python3",
+            language="python",
             extra_arguments=QUIET_KERNEL,
             cwd=str(path.parent),
             progress_bar=False,
@@ -490,6 +491,10 @@ def install_figures(fresh: Path, target: Path, numbers: list[str]) -> int:
     return len(made)
 
 
+def many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -508,9 +513,9 @@ def do_figures(args) -> int:
             progress = Progress(path, index, len(paths), len(code_cells(load(path))))
             with ended(progress):
                 run_papermill(path, Path(folder) / path.name, {**parameters, "figures_dir": str(fresh)}, progress)
-        count = install_figures(fresh, target, [path.name[:2] for path in paths])
+        made = install_figures(fresh, target, [path.name[:2] for path in paths])
     shown = target.relative_to(ROOT) if ROOT in target.parents else target
-    say(f"{count} figures of {len(paths)} notebooks in {shown}, {time.perf_counter() - started:.0f} s.")
+    say(f"{many(made, 'figure')} of {many(len(paths), 'notebook')} in {shown}, {time.perf_counter() - started:.0f} s.")
     return 0
 
 
@@ -526,8 +531,8 @@ def do_execute(args) -> int:
             temporary = path.with_name(f".{path.name}.new")
             temporary.write_text(text, encoding="utf-8", newline="\n")
             os.replace(temporary, path)
-            count = install_figures(fresh, FIGURES, [path.name[:2]])
-            say(f"    {'unchanged' if same else 'saved'}, {count} figures, {len(text) / 1024:.0f} KB")
+            made = install_figures(fresh, FIGURES, [path.name[:2]])
+            say(f"    {'unchanged' if same else 'saved'}, {many(made, 'figure')}, {len(text) / 1024:.0f} KB")
     return 0
 
 
@@ -815,7 +820,7 @@ def do_test(args) -> int:
     if "notebooks" in chosen:
         paths = select(args.only)
         jobs = max(1, min(args.jobs or min(2, os.cpu_count() or 1), len(paths) or 1))
-        begun = stage(f"notebooks: pytest --nbval, {len(paths)} notebooks, {jobs} at a time")
+        begun = stage(f"notebooks: pytest --nbval, {many(len(paths), 'notebook')}, {jobs} at a time")
         lock = threading.Lock()
         with ThreadPoolExecutor(jobs) as pool:
             running = [pool.submit(check_notebook, p, i, len(paths), lock) for i, p in enumerate(paths, 1)]
