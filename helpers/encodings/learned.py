@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..validate import positive_int, positive_number, require
+from ..validate import one_of, positive_int, positive_number, require
 from .base import Encoding
 
 
@@ -45,6 +45,45 @@ class Learned(Encoding):
 
     def embed(self, x: Tensor, state: Tensor) -> Tensor:
         return x + state.to(x.dtype)
+
+
+def table_rows(real: Tensor, convention: str, padding_idx: int = 1) -> Tensor:
+    """The row of the table that each token of a padded batch reads.
+
+    Args:
+        real: bool (B, T), False for padding.
+        convention: "slot": 0, 1, 2 ... by slot, whatever is padding (BERT, and GPT-2 unless told otherwise);
+            "opt": real tokens are counted from 2, padding reads row 1;
+            "roberta": real tokens are counted from padding_idx + 1, padding reads row padding_idx.
+        padding_idx: id of RoBERTa's padding token, which is also the row that padding reads.
+
+    Returns:
+        (B, T) rows.
+
+    Source: modeling_gpt2, modeling_opt and modeling_roberta in transformers.
+    """
+    one_of("convention", convention, ("slot", "opt", "roberta"))
+    if convention == "slot":
+        return torch.arange(real.shape[1], device=real.device).expand(real.shape)
+    counted = real.long().cumsum(1) * real  # 1, 2, 3 ... over real tokens, 0 on padding
+    return counted + (1 if convention == "opt" else padding_idx)
+
+
+def bert_input(
+    ids: Tensor, segments: Tensor, words: Tensor, positions: Tensor, segment_table: Tensor, norm: nn.LayerNorm
+) -> Tensor:
+    """BERT's input layer without its dropout: three tables added, then normalized.
+
+    Args:
+        ids: (B, T) token ids.
+        segments: (B, T), 0 for the first sentence, 1 for the second.
+        words, positions, segment_table: tables (vocabulary, d), (max_len, d), (2, d).
+        norm: LayerNorm over d.
+
+    Returns:
+        (B, T, d). GPT-2's input layer is the same without segments and without the norm.
+    """
+    return norm(words[ids] + positions[: ids.shape[1]] + segment_table[segments])
 
 
 def interpolate_table(table: Tensor, length: int) -> Tensor:

@@ -1,0 +1,90 @@
+r"""Disentangled attention (DeBERTa, He et al. 2020, arXiv 2006.03654, equation 4). Door 3: the attention logits.
+
+.. math::
+
+    A_{ij} = \frac{Q^c_i K^{c\top}_j + Q^c_i K^{r\top}_{\delta(i,j)} + K^c_j Q^{r\top}_{\delta(j,i)}}{\sqrt{3d}},
+    \qquad \delta(i, j) = \mathrm{clip}(i - j + k,\ 0,\ 2k - 1)
+
+Content c and relative position r keep vectors of their own; they only meet inside the logits. The equation is the
+paper's. The released code, the authors' and everyone else's, uses delta(i, j) in the last term too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..validate import one_of, positive_int, require
+from .base import Encoding
+from .shaw import relative_logits
+
+
+def deberta_index(distance: Tensor, max_distance: int) -> Tensor:
+    """delta(i, j), 0 .. 2k - 1, from signed distances key minus query (j - i); k = max_distance.
+
+    The sign is the opposite of Shaw's and T5's: row 0 is for keys k or more steps in the *future*.
+    """
+    return (max_distance - distance).clamp(0, 2 * max_distance - 1)
+
+
+def disentangled_terms(
+    q: Tensor, k: Tensor, position_keys: Tensor, position_queries: Tensor, distance: Tensor, convention: str = "code"
+) -> tuple[Tensor, Tensor]:
+    """The two terms that know about position, before scaling: each (B, H, T, S).
+
+    Args:
+        q, k: content queries and keys, (B, H, T, D) and (B, H, S, D).
+        position_keys, position_queries: K^r and Q^r, (H, 2 max_distance, D).
+        distance: key minus query, (B or 1, T, S).
+        convention: "code": delta(i, j) in both terms; "paper": delta(j, i) in the second, as equation 4 has it.
+
+    Returns:
+        content-to-position Q^c_i . K^r, and position-to-content K^c_j . Q^r.
+    """
+    max_distance = position_keys.shape[-2] // 2
+    forward = deberta_index(distance, max_distance)
+    content_to_position = relative_logits(q, position_keys, forward)
+    index = forward if convention == "code" else deberta_index(-distance, max_distance)
+    position_to_content = relative_logits(k, position_queries, index.transpose(-1, -2)).transpose(-1, -2)
+    return content_to_position, position_to_content
+
+
+class DeBERTa(Encoding):
+    """Disentangled attention: a table of relative positions with query and key projections of its own."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, max_distance: int = 512, n_layers: int = 1, convention: str = "code"
+    ):
+        """Create the table (2 max_distance, d_model), and one pair of projections for each of ``n_layers``.
+
+        Args:
+            d_model, n_heads: of the model.
+            max_distance: k; further distances share a row.
+            n_layers: layers with projections of their own (DeBERTa: all); 1: all layers share one pair.
+            convention: "code" or "paper", see :func:`disentangled_terms`.
+
+        Raises:
+            ValueError: on a bad argument.
+        """
+        super().__init__()
+        require(d_model % positive_int("n_heads", n_heads) == 0, "n_heads", n_heads, f"must divide d_model={d_model}.")
+        self.n_heads = n_heads
+        self.convention = one_of("convention", convention, ("code", "paper"))
+        self.scale = (3 * d_model // n_heads) ** -0.5  # three terms, each of the size of q.k
+        self.table = nn.Embedding(2 * positive_int("max_distance", max_distance), d_model)
+        nn.init.normal_(self.table.weight, std=0.02)
+        layers = range(positive_int("n_layers", n_layers))
+        self.key_projections = nn.ModuleList(nn.Linear(d_model, d_model, bias=False) for _ in layers)
+        self.query_projections = nn.ModuleList(nn.Linear(d_model, d_model) for _ in layers)
+
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
+        return self.distance(q_pos, k_pos)
+
+    def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
+        which = layer % len(self.key_projections)
+        position_keys, position_queries = (
+            project[which](self.table.weight).unflatten(-1, (self.n_heads, -1)).transpose(0, 1).to(q.dtype)
+            for project in (self.key_projections, self.query_projections)
+        )
+        terms = disentangled_terms(q, k, position_keys, position_queries, state, self.convention)
+        return torch.add(*terms) * self.scale
