@@ -21,12 +21,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from . import race
 from .encodings import build
 from .model import CausalLM
 from .progress import track
+from .record import provenance, write_whole
 from .validate import one_of, positive_int, require
 
 IGNORE = -100
@@ -283,20 +285,19 @@ def record(name: str, seed: int, device: str = "cpu") -> None:
         stored = old
     if str(seed) in stored["seeds"]:
         return
-    result = run(name, seed, device=device)
-    provenance = {k: v for k, v in race.provenance(device).items() if not k.startswith("text")}
+    result = run(name, seed, QUICK, device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made_by = {k: v for k, v in provenance(device).items() if not k.startswith("text")}
     stored["seeds"][str(seed)] = {
         "accuracy": {str(n): [round(v, 1) for v in result.accuracy[n].tolist()] for n in result.accuracy},
         "train": [round(v, 3) for v in result.train],
         "seconds": round(result.seconds, 1),
-        "provenance": provenance,
+        "provenance": made_by,
     }
     stored["seeds"] = dict(sorted(stored["seeds"].items(), key=lambda item: int(item[0])))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    race.save_weights(result.model, checkpoint_file(name, seed))
-    fresh = path.with_suffix(".tmp")  # a run stopped here leaves the old file whole
-    fresh.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
-    fresh.replace(path)
+    weights = {key: value.detach().cpu().contiguous() for key, value in result.model.state_dict().items()}
+    write_whole(checkpoint_file(name, seed), save(weights))
+    write_whole(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
 
 
 def recorded(name: str) -> Band:
@@ -323,8 +324,6 @@ def recorded(name: str) -> Band:
 
 def load_model(name: str, seed: int, **kwargs) -> CausalLM:
     """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (stretched frequencies, say)."""
-    from safetensors.torch import load_file
-
     path = checkpoint_file(one_of("name", name, CONTENDERS), seed)
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint {path.name}: run `python -m helpers.retrieval --only {name}`.")
