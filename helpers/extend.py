@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from . import corpus, race
+from . import corpus, race, retrieval
 from .encodings.extension import Extension, extend, temperature_factor
 from .model import CausalLM
 from .progress import track
+from .record import provenance, write_whole
 from .validate import one_of, positive_int, require
 
 
@@ -57,6 +58,8 @@ FACTORS = (2, 4, 8)
 LEADING = ("none", "pi", "ntk", "parts32", "yarn", "yarn_paper", "llama3", "abf")
 """Read out at every factor, and at every shorter length under the largest; the rest at 4 and 8 times only."""
 TUNED = ("none", "pi", "ntk", "yarn", "llama3", "abf")
+RECALL = ("none", "none+t", "pi", "ntk", "ntk+t", "yarn-t", "yarn", "llama3")
+RECALL_TUNED = ("none", "pi", "ntk", "yarn")
 LONGER = ("none", "pi")
 """Fine-tuned four times as long: does position interpolation catch up?"""
 
@@ -154,7 +157,7 @@ def _reading(loss: dict[int, torch.Tensor], last: dict[int, float]) -> dict:
     }
 
 
-STAGES = ("zero_shot", "pairs", "tuned")
+STAGES = ("zero_shot", "pairs", "tuned", "retrieval")
 
 
 def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") -> None:
@@ -162,19 +165,17 @@ def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") ->
     path = result_file(seed, preset)
     settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
     stored = {"seed": seed, "settings": dataclasses.asdict(settings), "tune": dataclasses.asdict(TUNE), "seconds": {}}
-    stored |= {"provenance": race.provenance(device)}
+    stored |= {"provenance": provenance(device)}
     if path.exists():
         stored = json.loads(path.read_text())
     if stage in stored:
         return
     start = time.perf_counter()
-    work = {"zero_shot": record_zero_shot, "pairs": record_pairs, "tuned": record_tuned}
+    work = {"zero_shot": record_zero_shot, "pairs": record_pairs, "tuned": record_tuned, "retrieval": record_retrieval}
     stored[stage] = work[one_of("stage", stage, STAGES)](seed, preset, device)
     stored["seconds"][stage] = round(time.perf_counter() - start, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")  # a run stopped here leaves the old file whole
-    fresh.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
-    fresh.replace(path)
+    write_whole(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())  # stopped here, the old file stays
 
 
 def record_zero_shot(seed: int, preset: str, device: str = "cpu") -> dict:
@@ -225,6 +226,37 @@ def record_tuned(seed: int, preset: str, device: str = "cpu") -> dict:
     return rows
 
 
+def record_retrieval(seed: int, preset: str, device: str = "cpu") -> dict:
+    """Recall of the second tiny model in percent by length and depth: each length with its own factor, no training.
+
+    And, for a few methods, after 60 steps at ``TUNE.factor`` times the length: {"zero_shot", "tuned": {method:
+    {length: [one number a depth]}}}.
+    """
+    settings = retrieval.QUICK
+    rows: dict[str, dict] = {"zero_shot": {}, "tuned": {}}
+    for name in RECALL:
+        rows["zero_shot"][name] = {}
+        for length in settings.lengths[1:]:
+            model = recall_model(name, length // settings.train_len, seed)
+            grid = retrieval.evaluate(model, settings, device, (length,))
+            rows["zero_shot"][name][str(length)] = grid[length].round(decimals=1).tolist()
+    longer = dataclasses.replace(
+        settings, train_len=TUNE.factor * settings.train_len, batch=TUNE.batch, steps=TUNE.read_at[-1], lr=TUNE.lr
+    )
+    for name in RECALL_TUNED:
+        model = recall_model(name, TUNE.factor, seed)
+        retrieval.train(model, longer, seed + 500_000, device)
+        grid = retrieval.evaluate(model, settings, device)
+        rows["tuned"][name] = {str(n): v.round(decimals=1).tolist() for n, v in grid.items()}
+    return rows
+
+
+def recall_model(method: str, factor: float, seed: int) -> CausalLM:
+    """The recorded retrieval model with RoPE at one seed, its frequencies extended (same head width and length)."""
+    inv_freq, attention_factor = frequencies(method, factor, race.PRESETS["quick"])
+    return retrieval.load_model("rope", seed, inv_freq=inv_freq, attention_factor=attention_factor)
+
+
 class Recorded:
     """The recorded seeds of the comparison."""
 
@@ -251,6 +283,11 @@ class Recorded:
         """Last-32 loss with one pair slowed, one number a seed."""
         return [s["pairs"][str(pair)][str(length)] for s in self.seeds.values()]
 
+    def recall(self, method: str, length: int, tuned: bool = False) -> torch.Tensor:
+        """Recall in percent, (seeds, depths)."""
+        stage = "tuned" if tuned else "zero_shot"
+        return torch.tensor([s["retrieval"][stage][method][str(length)] for s in self.seeds.values()])
+
     def tuned(self, method: str, steps: int, length: int, score: str = "last") -> list[float]:
         """Loss after ``steps`` of fine-tuning, one number a seed."""
         return [s["tuned"][method]["read"][str(steps)][str(length)][score] for s in self.seeds.values()]
@@ -269,10 +306,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.extend", description=main.__doc__)
     parser.add_argument("--preset", default="quick", choices=race.PRESETS)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES, metavar="STAGE")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for stage in STAGES:
+    for stage in args.stages:
         for seed in range(args.seeds):
             record(seed, stage, args.preset, args.device)
             print("seed", seed, stage, "recorded", flush=True)

@@ -1,0 +1,245 @@
+"""The drawings of notebook 06 that need more lines than a reader of the notebook wants to scroll past."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.patches import FancyBboxPatch, Wedge
+from torch import Tensor
+
+from .encodings.extension import LABELS, RULES, extend, rotations
+from .encodings.rope import rope_frequencies
+from .plotting import ACCENT, INK, MUTED
+
+# One color, line and marker a rule, through the whole notebook.
+STYLES: dict[str, dict] = {
+    "none": {"color": "#d55e00", "linestyle": "-", "marker": "o", "label": "as trained"},
+    "pi": {"color": "#0173b2", "linestyle": "--", "marker": "s", "label": "PI"},
+    "ntk": {"color": "#de8f05", "linestyle": "-.", "marker": "^", "label": "NTK-aware"},
+    "dynamic_ntk": {"color": "#ca9161", "linestyle": ":", "marker": "v", "label": "dynamic NTK"},
+    "ntk_by_parts": {"color": "#56b4e9", "linestyle": "--", "marker": "D", "label": "NTK-by-parts"},
+    "yarn": {"color": "#029e73", "linestyle": "-", "marker": "P", "label": "YaRN, code ramp"},
+    "yarn_paper": {"color": "#029e73", "linestyle": ":", "marker": "X", "label": "YaRN, paper ramp"},
+    "longrope": {"color": "#8c613c", "linestyle": "-.", "marker": "<", "label": "LongRoPE (synthetic list)"},
+    "llama3": {"color": "#cc78bc", "linestyle": "-", "marker": "*", "label": "Llama 3"},
+    "abf": {"color": "#5d6d7e", "linestyle": "--", "marker": "h", "label": "larger base (x50)"},
+    "p_rope": {"color": "#949494", "linestyle": ":", "marker": ">", "label": "p-RoPE 0.75"},
+}
+STYLES["parts32"] = {**STYLES["ntk_by_parts"], "label": "NTK-by-parts, beta 32"}
+
+
+def style(rule: str, **kwargs) -> dict:
+    """Keyword arguments of ``ax.plot`` for a rule; ``kwargs`` win."""
+    return {**STYLES[rule], "markersize": 5, **kwargs}
+
+
+def slow_downs(factor: float, head_dim: int, base: float, length: int) -> dict[str, np.ndarray]:
+    """theta / theta' of every rule at this factor, inf where a pair stands still: {rule: (pairs,)}."""
+    freq = rope_frequencies(head_dim, base)
+    found = {}
+    for rule in (*RULES, "yarn_paper"):
+        options = {"ramp": "paper"} if rule == "yarn_paper" else {}
+        scale = 1 if rule == "dynamic_ntk" else factor  # factor 1 is the paper's scale, max(1, l/L)
+        ext = extend(rule.replace("_paper", ""), head_dim, base, scale, length, int(length * factor), **options)
+        found[rule] = (freq / ext.inv_freq).numpy()
+    return found
+
+
+ROWS = (
+    "none", "pi", "ntk", "dynamic_ntk", "ntk_by_parts", "yarn_paper", "yarn", "llama3", "longrope", "abf", "p_rope",
+)  # fmt: skip
+
+
+def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, length: int = 4096) -> plt.Figure:
+    """What every rule does to every frequency: one row a rule, one column a pair, color the slow-down."""
+    rows = slow_downs(factor, head_dim, base, length)
+    turns = rotations(rope_frequencies(head_dim, base), length).numpy()
+    pairs = len(turns)
+    fig, ax = plt.subplots(figsize=(8, 5.2))
+    image = np.stack([np.where(np.isfinite(rows[r]), rows[r], np.nan) for r in ROWS])
+    cmap = plt.get_cmap("cividis").with_extremes(bad="#f2d5c4", over="#ffffff")
+    top = max(factor, 2)
+    shown = ax.imshow(image, cmap=cmap, norm=LogNorm(1, top), aspect="auto", interpolation="nearest")
+    ax.grid(False)
+    ax.set_yticks(range(len(ROWS)), [STYLES[r]["label"] for r in ROWS])
+    for edge in range(1, len(ROWS)):
+        ax.axhline(edge - 0.5, color="white", linewidth=3)
+    ticks = [t for t in (300, 100, 32, 10, 4, 1, 0.3, 0.1) if turns.min() <= t <= turns.max()]
+    where = [np.interp(-math.log(t), -np.log(turns), np.arange(pairs)) for t in ticks]
+    ax.set_xticks(where, [f"{t:g}" for t in ticks])
+    ax.set_xlabel(f"full turns of the pair over the {length:,} positions trained on (fast pairs left, slow right)")
+    for t, text in ((32, "beta 32"), (1, "one turn")):
+        if t in ticks:
+            ax.axvline(where[ticks.index(t)], color="white", linewidth=1.2, linestyle="--")
+            ax.text(where[ticks.index(t)], -0.62, text, ha="center", va="bottom", fontsize=8, color=INK)
+    stopped = np.flatnonzero(~np.isfinite(rows["p_rope"]))
+    if len(stopped):
+        ax.text(stopped.mean(), len(ROWS) - 1, "stopped", ha="center", va="center", fontsize=8, color=INK)
+    fast = np.flatnonzero(rows["abf"] > top * 1.0001)
+    if len(fast):
+        ax.text(fast.mean(), ROWS.index("abf"), f"up to {rows['abf'].max():.0f}", ha="center", va="center", fontsize=8)
+    bar = fig.colorbar(shown, ax=ax, pad=0.02, extend="max")
+    marks = [2**k for k in range(int(math.log2(top)) + 1)]
+    bar.set_ticks(marks, labels=[f"{m}" for m in marks])
+    bar.minorticks_off()
+    bar.set_label("slowed down by")
+    bar.outline.set_visible(False)
+    ax.set_title(f"What each rule does to each pair, factor {factor:g}", pad=22)
+    return fig
+
+
+def every_rule_interactive(factors: Sequence[float], head_dim: int = 128, base: float = 10_000.0, length: int = 4096):
+    """The same as lines under a slider: slow-down against turns, one frame a factor (plotly)."""
+    import plotly.graph_objects as go
+
+    turns = rotations(rope_frequencies(head_dim, base), length).numpy()[::2]
+    dashes = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+
+    def traces(factor: float) -> list:
+        rows = slow_downs(factor, head_dim, base, length)
+        return [
+            go.Scatter(
+                x=np.round(turns, 3), y=np.round(np.where(np.isfinite(rows[r][::2]), rows[r][::2], 128), 2),
+                mode="lines", name=STYLES[r]["label"],
+                line={"color": STYLES[r]["color"], "dash": dashes[STYLES[r]["linestyle"]]},
+            )
+            for r in ROWS
+        ]  # fmt: skip
+
+    fig = go.Figure(traces(factors[0]), frames=[go.Frame(data=traces(f), name=f"{f:g}") for f in factors])
+    steps = [
+        {"label": f"{f:g}", "method": "animate", "args": [[f"{f:g}"], {"mode": "immediate", "frame": {"duration": 0}}]}
+        for f in factors
+    ]
+    fig.update_layout(
+        title="Slow-down of each pair; drag the factor, click a name to hide it",
+        xaxis={"title": "full turns over the trained length", "type": "log", "autorange": "reversed"},
+        yaxis={"title": "slowed down by (128: stopped)", "type": "log", "range": [-0.05, 2.15]},
+        sliders=[{"steps": steps, "currentvalue": {"prefix": "factor "}}], height=480, width=820,
+    )  # fmt: skip
+    return fig
+
+
+def clocks(inv_freq: Tensor, trained: int, asked: int) -> plt.Figure:
+    """One clock a pair: the angles seen in training, and those that a longer context adds."""
+    pairs = len(inv_freq)
+    fig, axes = plt.subplots(2, pairs // 2, figsize=(8, 4.3))
+    for pair, (ax, theta) in enumerate(zip(axes.flat, inv_freq.tolist(), strict=True)):
+        seen, reached = math.degrees(trained * theta), math.degrees(asked * theta)
+        ax.add_patch(plt.Circle((0, 0), 1, facecolor="white", edgecolor="#bbbbbb"))
+        if seen < 360:
+            ax.add_patch(Wedge((0, 0), 1, 90 - min(reached, 360), 90 - seen, facecolor=ACCENT, alpha=0.75, linewidth=0))
+        ax.add_patch(Wedge((0, 0), 1, 90 - min(seen, 360), 90, facecolor="#0173b2", alpha=0.75, linewidth=0))
+        ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", xticks=[], yticks=[])
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        n = trained * theta / (2 * math.pi)
+        ax.set_title(f"pair {pair}", fontsize=10, loc="center", pad=2)
+        ax.set_xlabel(f"{n:.1f} turns" if n >= 0.1 else f"{n:.3f} turns", fontsize=9)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=c, alpha=0.75) for c in ("#0173b2", ACCENT)]
+    names = [f"angles met in {trained} positions", f"new angles at {asked} positions"]
+    fig.legend(handles, names, loc="outside lower center", ncols=2)
+    return fig
+
+
+def spread(ax: plt.Axes, x: float, values: Sequence[float], width: float = 0.0, **kwargs) -> None:
+    """Mean of the seeds as a marker, lowest to highest as a bar."""
+    low, mid, high = min(values), float(np.mean(values)), max(values)
+    color = kwargs["color"]
+    ax.plot([x, x], [low, high], color=color, linewidth=3.5, alpha=0.35, solid_capstyle="butt")
+    ax.plot([x], [mid], linestyle="none", **{k: v for k, v in kwargs.items() if k != "linestyle"})
+
+
+def rows_of_methods(
+    ax: plt.Axes,
+    rows: Mapping[str, Sequence[float]],
+    colors: Mapping[str, str] | None = None,
+    reference: float | None = None,
+) -> None:
+    """One horizontal row a method: every seed a dot, the mean a bar line, and an optional reference line."""
+    for y, (name, values) in enumerate(rows.items()):
+        color = (colors or {}).get(name, "#0173b2")
+        ax.plot([min(values), max(values)], [y, y], color=color, linewidth=4, alpha=0.3, solid_capstyle="butt")
+        ax.plot(values, [y] * len(values), "o", color=color, markersize=4, alpha=0.8)
+        ax.plot([np.mean(values)] * 2, [y - 0.3, y + 0.3], color=color, linewidth=2)
+    if reference is not None:
+        ax.axvline(reference, color=MUTED, linestyle="--", linewidth=1, zorder=0)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+
+
+GUIDE = (
+    ("The text fits the\ntrained length", "Change nothing", "every static rule costs\nsomething on short text",
+     "#56b4e9"),
+    ("A little longer,\nno training", "YaRN or NTK-aware\nat the factor needed", "with dynamic scaling, cache\nkeys unrotated",
+     "#de8f05"),
+    ("Several times longer,\nno training", "YaRN; or cut the text,\nif the loss allows it", "test recall by depth:\nperplexity cannot see it",
+     "#ca9161"),
+    ("Longer, with a few\nhundred steps", "YaRN or Llama 3's rule,\nthen train at length", "keep some short text\nin the training mix",
+     "#029e73"),
+    ("You still pretrain", "A larger base, long\ntext at the end; or a\nbias (notebook 05)", "the base bounds the length,\nit does not grant it",
+     "#cc78bc"),
+)  # fmt: skip
+"""You have / do / watch / color."""
+
+
+def decision_guide() -> plt.Figure:
+    """A model, a target length, what to do, what to watch: one row a situation."""
+    fig, ax = plt.subplots(figsize=(8, 5.4), layout="none")
+    ax.set(xlim=(0, 10), ylim=(-0.2, len(GUIDE) + 0.55))
+    ax.axis("off")
+    for x, head in ((0.1, "You have"), (3.65, "Do"), (7.0, "Watch")):
+        ax.text(x, len(GUIDE) + 0.3, head, weight="bold", fontsize=11, va="center", color=INK)
+    for i, (have, do, watch, color) in enumerate(GUIDE):
+        y = len(GUIDE) - 1 - i
+        for x, width, text, alpha in ((0.0, 2.9, have, 0.16), (3.5, 2.85, do, 0.4), (6.95, 3.05, watch, 0.16)):
+            box = FancyBboxPatch(
+                (x + 0.06, y + 0.12), width - 0.12, 0.74, boxstyle="round,pad=0.05", facecolor=color, alpha=alpha,
+                edgecolor="none",
+            )  # fmt: skip
+            ax.add_patch(box)
+            ax.text(x + width / 2, y + 0.49, text, ha="center", va="center", fontsize=9.5, color=INK, linespacing=1.3)
+        for x in (2.98, 6.43):
+            ax.annotate("", (x + 0.47, y + 0.49), (x, y + 0.49), arrowprops={"arrowstyle": "->", "color": MUTED})
+    fig.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
+    return fig
+
+
+def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Sequence[float]) -> plt.Figure:
+    """Heat maps depth x length, one a method: mean over seeds in color, lowest to highest seed in the cell.
+
+    Args:
+        grids: {method label: (seeds, depths, lengths) percent}.
+        lengths, depths: of the axes.
+    """
+    import seaborn as sns
+
+    columns = min(4, len(grids))
+    rows = math.ceil(len(grids) / columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(8, 2.45 * rows + 0.5), sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(grids) :]:
+        ax.axis("off")
+    for i, (ax, (label, grid)) in enumerate(zip(axes.flat, grids.items(), strict=False)):
+        low, high = grid.amin(0), grid.amax(0)
+        text = np.array([[f"{a:.0f}-{b:.0f}" for a, b in zip(*r, strict=True)] for r in zip(low, high, strict=True)])
+        sns.heatmap(
+            grid.mean(0).numpy(), ax=ax, annot=text, fmt="", vmin=0, vmax=100, cmap="cividis", cbar=False,
+            annot_kws={"fontsize": 7.5}, xticklabels=list(lengths), yticklabels=[f"{d:g}" for d in depths],
+            linewidths=0.8, linecolor="white",
+        )  # fmt: skip
+        ax.set_title(label, fontsize=9.5)
+        ax.tick_params(axis="y", rotation=0)
+        ax.set_xlabel("length" if i // columns == rows - 1 else "")
+        ax.set_ylabel("depth" if i % columns == 0 else "")
+    return fig
+
+
+__all__ = [
+    "LABELS", "STYLES", "clocks", "decision_guide", "every_rule", "every_rule_interactive", "recall_grids",
+    "rows_of_methods", "slow_downs", "spread", "style",
+]  # fmt: skip
