@@ -174,17 +174,37 @@ def rows_of_methods(
 
 
 GUIDE = (
-    ("The text fits the\ntrained length", "Change nothing", "every static rule costs\nsomething on short text",
-     "#56b4e9"),
-    ("A little longer,\nno training", "YaRN or NTK-aware\nat the factor needed", "with dynamic scaling, cache\nkeys unrotated",
-     "#de8f05"),
-    ("Several times longer,\nno training", "YaRN; or cut the text,\nif the loss allows it", "test recall by depth:\nperplexity cannot see it",
-     "#ca9161"),
-    ("Longer, with a few\nhundred steps", "YaRN or Llama 3's rule,\nthen train at length", "keep some short text\nin the training mix",
-     "#029e73"),
-    ("You still pretrain", "A larger base, long\ntext at the end; or a\nbias (notebook 05)", "the base bounds the length,\nit does not grant it",
-     "#cc78bc"),
-)  # fmt: skip
+    (
+        "The text fits the\ntrained length",
+        "Change nothing",
+        "every static rule costs\nsomething on short text",
+        "#56b4e9",
+    ),
+    (
+        "A little longer,\nno training",
+        "YaRN or NTK-aware\nat the factor needed",
+        "with dynamic scaling, cache\nkeys unrotated",
+        "#de8f05",
+    ),
+    (
+        "Several times longer,\nno training",
+        "YaRN; or cut the text,\nif the loss allows it",
+        "test recall by depth:\nperplexity cannot see it",
+        "#ca9161",
+    ),
+    (
+        "Longer, with a few\nhundred steps",
+        "YaRN or Llama 3's rule,\nthen train at length",
+        "keep some short text\nin the training mix",
+        "#029e73",
+    ),
+    (
+        "You still pretrain",
+        "A larger base, long\ntext at the end; or a\nbias (notebook 05)",
+        "the base bounds the length,\nit does not grant it",
+        "#cc78bc",
+    ),
+)
 """You have / do / watch / color."""
 
 
