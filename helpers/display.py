@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -145,6 +146,10 @@ def plotly_json(figure: Any, digits: int = 4) -> dict:
     )
 
     def plain(value: Any) -> Any:
+        if isinstance(value, dict) and "bdata" in value:  # how plotly packs NumPy arrays: all their bits, unreadable
+            value = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"]).reshape(
+                [int(n) for n in str(value.get("shape", "-1")).split(",")]
+            )
         if isinstance(value, dict):
             return {key: plain(v) for key, v in value.items()}
         if isinstance(value, np.ndarray):
