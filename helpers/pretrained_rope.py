@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,19 @@ def message_text(name: str) -> str:
 # ------------------------------------------------------------------------------------------- the measurements
 
 
-def layouts(models: dict[str, Llama], settings: Settings = SETTINGS) -> dict[str, float]:
+def layouts(loader: Callable[[str], Llama], settings: Settings = SETTINGS) -> dict[str, float]:
     """Perplexity of the first ``short`` tokens for every order of rows with every rotation.
 
     Args:
-        models: {"half": ..., "interleaved": ...}, loaded with those rows.
+        loader: gives the model with rows in "half" or "interleaved" order; only one is held at a time.
         settings: which text and how many tokens.
 
     Returns:
         {"rows/rotation": perplexity}, and "none" for no rotation at all.
     """
     found = {}
-    for rows, model in models.items():
+    for rows in ("half", "interleaved"):
+        model = loader(rows)
         ids, kept = message(model, settings.text, settings.short + 1), model.encoding
         for layout in ("half", "interleaved"):
             model.encoding = RoPE(model.head_dim, model.base, layout=layout)
@@ -162,6 +164,25 @@ def freezing(model: Llama, text: str, n_tokens: int, tail: int | None = None) ->
     return found
 
 
+def compare(settings: Settings = SETTINGS) -> dict[str, float]:
+    """Measure layouts, shifts and the freezing of pairs over ``short`` tokens again; a few minutes on one core.
+
+    Returns:
+        {measurement: largest relative difference to the recorded perplexities}.
+    """
+
+    def off(fresh: dict[str, float], old: dict[str, float]) -> float:
+        return max(abs(fresh[key] / old[key] - 1) for key in old)
+
+    found = {"layouts": off(layouts(lambda rows: load(rows=rows), settings), recorded("layouts")["values"])}
+    model = load()
+    fresh, old = shift(model, settings)["perplexity"], recorded("shift")["values"]["perplexity"]
+    found["shift"] = max(abs(a / b - 1) for a, b in zip(fresh, old, strict=True))
+    frozen = recorded("freezing")["values"]["short"][settings.text]
+    found["freezing"] = off(freezing(model, settings.text, settings.short), frozen)
+    return found
+
+
 # ---------------------------------------------------------------------------------------------------- recorded
 
 
@@ -212,7 +233,7 @@ def main() -> None:
     start = time.perf_counter()
     write("shift", shift(model), [s.text], "float32", time.perf_counter() - start, run)
     start = time.perf_counter()
-    found = layouts({"half": model, "interleaved": load(rows="interleaved")})
+    found = layouts(lambda rows: model if rows == "half" else load(rows=rows))
     write("layouts", found, [s.text], "float32", time.perf_counter() - start, run)
     print(found, flush=True)
     start = time.perf_counter()

@@ -44,9 +44,7 @@ def half_split(answer: Callable) -> str | None:
         "this is the interleaved layout: pairs (2i, 2i + 1) instead of (i, i + d/2).": _turned(x, ids, "interleaved"),
         "the pairs turn in the opposite direction: check which term carries the minus sign.": _turned(x, ids, sign=-1),
         "the exponent is negative: base^(-2i/d), not base^(+2i/d).": _turned(x, ids, freq=1 / freq),
-        "the exponent's denominator is d, with 2i above it: you divided by d/2 once too often or too rarely.": _turned(
-            x, ids, freq=freq**0.5
-        ),
+        "the exponent's denominator is d: yours gives -i/d instead of -2i/d.": _turned(x, ids, freq=freq**0.5),
         "interleaved angles with rotate-half: each angle is repeated for neighbors, but the pairs are (i, i + d/2).": (
             x * repeated.cos() + torch.cat([-b, a], -1) * repeated.sin()
         ),
@@ -113,7 +111,7 @@ def where_tokens_stand(answer: Callable) -> str | None:
         return None
     if torch.equal(got, torch.arange(8).expand(3, -1)):
         return "that counts slots: padding is counted, and documents run on."
-    if torch.equal(got, _positions(torch.ones_like(mask), document)):
+    if torch.equal(got * mask, _positions(torch.ones_like(mask), document) * mask):
         return "documents restart, but padding is counted: the first real token must be 0."
     if torch.equal(got * mask, (mask.long().cumsum(1) - 1) * mask):
         return "padding is handled, but documents run on: every document starts at 0."
@@ -206,9 +204,11 @@ def _rope(body: str = _HALF, freq: str = _FREQ, ids: str = "position_ids") -> st
     return _ROPE.format(body=body, freq=freq, ids=ids)
 
 
-_PARTIAL = (
-    "def partial_frequencies(head_dim, fraction, base=10_000.0):\n    r = int(head_dim * fraction)\n    return {}\n"
-)
+_PARTIAL = """
+def partial_frequencies(head_dim, fraction, base=10_000.0):
+    r = int(head_dim * fraction)
+    return {}
+"""
 _WHERE = "def position_ids_of(mask, document):\n    {}\n"
 _SAME = "same = (document[:, :, None] == document[:, None, :]) & mask[:, None, :]"
 _CONVERT = "def to_half(weight, n_heads):\n    rows, width = weight.shape\n    return {}\n"
