@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import json
 import math
 
@@ -14,19 +16,22 @@ from torch import nn
 
 from . import race
 from .encodings import Sinusoidal
+from .encodings.learned import interpolate_table
 from .model import CausalLM
 from .validate import one_of
 
 FILE = race.RESULTS / "learned_scale.json"
 
-CONDITIONS: dict[str, tuple[str, float, float | None]] = {
-    "none, small tokens": ("none", 0.02, None),
+CONDITIONS: dict[str, tuple[str, float, float]] = {
+    "none, small tokens": ("none", 0.02, 1.0),
     "learned, small table": ("learned", 1.0, 0.02),
     "learned, both small": ("learned", 0.02, 0.02),
     "sinusoidal, both small": ("sinusoidal", 0.02, 0.02),
+    "T5, gain 10": ("t5", 1.0, 10.0),
 }
-"""name -> (scheme, std of the token embeddings, std of the position vectors). The race itself is (1, 1); BERT and
-GPT-2 start both tables at 0.02. Fixed before any of it was run."""
+"""name -> (scheme, std of the token embeddings, std of the position vectors or gain of T5's biases). In the race all
+three are 1; BERT and GPT-2 start both tables at 0.02. Fixed before the first of them was run, except for T5's line,
+which was added, as it stands, to test the explanation of what the others showed."""
 
 
 class ScaledSinusoidal(Sinusoidal):
@@ -40,11 +45,13 @@ class ScaledSinusoidal(Sinusoidal):
         return x + self.gain * state.to(x.dtype)
 
 
-def make(scheme: str, token_std: float, position_std: float | None, seed: int, settings: race.Settings) -> CausalLM:
-    """The race's model with token embeddings of standard deviation ``token_std``, positions of ``position_std``."""
-    model = race.make_model(scheme, settings, seed, **({"std": position_std} if scheme == "learned" else {}))
+def make(condition: str, seed: int, settings: race.Settings) -> CausalLM:
+    """The race's model, started as :data:`CONDITIONS` says."""
+    scheme, token_std, position = CONDITIONS[one_of("condition", condition, CONDITIONS)]
+    knob = {"learned": {"std": position}, "t5": {"gain": position}}.get(scheme, {})
+    model = race.make_model(scheme, settings, seed, **knob)
     if scheme == "sinusoidal":
-        model.encoding = ScaledSinusoidal(settings.d_model, position_std)
+        model.encoding = ScaledSinusoidal(settings.d_model, position)
     with torch.no_grad():
         model.tokens.weight.mul_(token_std)
     return model
@@ -73,27 +80,63 @@ class Snapshots:
         self._look()
 
 
+def fine_tuning(settings: race.Settings) -> race.Settings:
+    """A short training at twice the length: the same number of characters a step, a third of the learning rate."""
+    return dataclasses.replace(
+        settings, train_len=2 * settings.train_len, batch=settings.batch // 2, steps=60, lr=settings.lr / 3, warmup=6
+    )
+
+
+def with_rows(model: CausalLM, rows: torch.Tensor) -> CausalLM:
+    """A copy of a model whose position table begins with ``rows`` (n, d_model)."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.encoding.table.weight[: len(rows)] = rows
+    return other
+
+
+def last_loss(model: CausalLM, settings: race.Settings, device: str = "cpu") -> dict[int, float]:
+    """Loss of the last 32 positions at the training length and at twice that."""
+    return race.evaluate(model, settings, device, lengths=(settings.train_len, 2 * settings.train_len))[1]
+
+
+def stretch(model: CausalLM, seed: int, settings: race.Settings, device: str = "cpu") -> dict[str, dict]:
+    """Twice the length, with untrained rows and with interpolated ones: {way: {"before" and "after": losses}}."""
+    table, n = model.encoding.table.weight.detach(), settings.train_len
+    ways = {"untrained rows": table[: 2 * n], "interpolated": interpolate_table(table[:n], 2 * n)}
+    found = {}
+    for way, rows in ways.items():
+        other = with_rows(model, rows)
+        before = last_loss(other, settings, device)
+        race.train(other, fine_tuning(settings), seed + 1, device, way)
+        found[way] = {"before": before, "after": last_loss(other, settings, device)}
+    return found
+
+
+def rounded(value: dict | float) -> dict | float:
+    """The same nested dict with text for keys and four decimals, as it is stored."""
+    return {str(k): rounded(v) for k, v in value.items()} if isinstance(value, dict) else round(value, 4)
+
+
 def run(condition: str, seed: int, settings: race.Settings = race.PRESETS["quick"]) -> dict:
-    """Train one condition at one seed: {"last": {length: loss of the last 32}, "mean": {length: loss}}."""
-    model = make(*CONDITIONS[one_of("condition", condition, CONDITIONS)], seed, settings)
+    """Train one condition at one seed.
+
+    Returns:
+        {"last": {length: loss of the last 32}, "mean": {length: loss}}, and "stretch" for the trained small table.
+    """
+    model = make(condition, seed, settings)
     race.train(model, settings, seed, label=f"{condition}, seed {seed}")
     loss, last = race.evaluate(model, settings)
-    return {
-        "last": {str(n): round(v, 4) for n, v in last.items()},
-        "mean": {str(n): round(v.mean().item(), 4) for n, v in loss.items()},
-    }
+    result = {"last": last, "mean": {n: v.mean().item() for n, v in loss.items()}}
+    if condition == "learned, both small":
+        result["stretch"] = stretch(model, seed, settings)
+    return rounded(result)
 
 
-def recorded() -> dict[str, dict[int, dict]]:
-    """condition -> seed -> what :func:`run` returned when it was recorded, lengths as integers."""
+def recorded() -> dict[str, list[dict]]:
+    """condition -> what :func:`run` returned at each recorded seed (lengths are text)."""
     stored = json.loads(FILE.read_text(encoding="utf-8"))["conditions"]
-    return {
-        name: {
-            int(seed): {score: {int(n): v for n, v in values.items()} for score, values in entry.items()}
-            for seed, entry in seeds.items()
-        }
-        for name, seeds in stored.items()
-    }
+    return {name: list(seeds.values()) for name, seeds in stored.items()}
 
 
 def main() -> None:
@@ -102,9 +145,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    stored = {"conditions": {name: {} for name in CONDITIONS}, "torch": torch.__version__.split("+")[0]}
+    stored = {"conditions": {}, "torch": torch.__version__.split("+")[0], "command": "python -m helpers.scale_study"}
     if FILE.exists():
         stored = json.loads(FILE.read_text(encoding="utf-8"))
+    for name in CONDITIONS:
+        stored["conditions"].setdefault(name, {})
     for seed in map(str, range(args.seeds)):
         for condition in CONDITIONS:
             if seed not in stored["conditions"][condition]:

@@ -11,6 +11,7 @@ from helpers.encodings import build
 from helpers.encodings.base import positions
 from helpers.encodings.learned import Learned, bert_input, interpolate_table, table_rows
 from helpers.model import CausalLM
+from helpers.sources import published
 
 transformers = pytest.importorskip("transformers")
 
@@ -99,10 +100,14 @@ def test_roberta_rows_equal_transformers(padding_idx):
 
 
 def test_who_uses_a_learned_table():
-    """Claim viii: GPT-Neo's released architecture has a learned table, and no rotation."""
-    from transformers import GPTNeoConfig, GPTNeoModel
+    """Claim viii: GPT-Neo's released architecture has a learned table, and no rotation; and the published sizes."""
+    import transformers as tf
 
-    config = GPTNeoConfig(
+    rows = published("transformers.table_rows")
+    assert tf.BertConfig().max_position_embeddings == rows["BERT"]
+    assert tf.GPT2Config().n_positions == rows["GPT-2"]
+    assert tf.OPTConfig().max_position_embeddings + 2 == rows["OPT"]
+    config = tf.GPTNeoConfig(
         vocab_size=50,
         hidden_size=16,
         num_layers=1,
@@ -110,9 +115,26 @@ def test_who_uses_a_learned_table():
         attention_types=[[["global"], 1]],
         intermediate_size=16,
     )
-    model = GPTNeoModel(config)
-    assert isinstance(model.wpe, nn.Embedding) and model.wpe.num_embeddings == config.max_position_embeddings == 2048
+    model = tf.GPTNeoModel(config)
+    table = getattr(model, published("transformers.gpt_neo")["module"])
+    assert isinstance(table, nn.Embedding)
+    assert table.num_embeddings == published("transformers.gpt_neo")["rows"] == rows["GPT-Neo"]
     assert not any("rotary" in name for name, _ in model.named_modules())
+
+
+def test_deberta_has_no_scalar_biases():
+    """Claim ix: relative positions are vectors with query and key projections, in three terms."""
+    from transformers import DebertaConfig
+    from transformers.models.deberta.modeling_deberta import DisentangledSelfAttention
+
+    terms = published("transformers.deberta")["terms"]
+    config = DebertaConfig(
+        hidden_size=32, num_attention_heads=4, relative_attention=True, pos_att_type=terms, max_relative_positions=8
+    )
+    layer = DisentangledSelfAttention(config)
+    assert layer.pos_proj.weight.shape == layer.pos_q_proj.weight.shape == (32, 32)
+    assert not any(isinstance(m, nn.Embedding) for m in layer.modules())
+    assert 1 + len(terms) == published("transformers.deberta")["logit_scale_terms"]
 
 
 @pytest.mark.parametrize("kwargs", [{"max_len": 0}, {"d_model": -1}, {"std": 0.0}, {"offset": -1}, {"max_len": 2.5}])

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..validate import positive_int, positive_number, require
+from ..validate import flag, positive_int, positive_number, require
 from .base import Encoding
 
 
@@ -51,6 +51,7 @@ class T5(Encoding):
         max_distance: int = 128,
         bidirectional: bool = False,
         std: float = 0.0,
+        gain: float = 1.0,
     ):
         """Create the table (num_buckets, n_heads).
 
@@ -60,14 +61,16 @@ class T5(Encoding):
             max_distance: see :func:`t5_buckets`. Keep it below the training length, or the last buckets are never
                 trained and act at random on longer inputs.
             bidirectional: False for a decoder, True for an encoder.
-            std: of the initial rows (T5: d_model^-1/2); 0 starts without any preference.
+            std: of the initial biases (T5: d_model^-1/2); 0 starts without any preference.
+            gain: the biases are ``gain`` times the table. It changes nothing but the speed of learning: Adam moves
+                every entry of the table by about the learning rate a step, however far the bias has to go.
 
         Raises:
             ValueError: on a bad argument.
         """
         super().__init__()
-        positive_int("n_heads", n_heads)
-        group = 4 if bidirectional else 2
+        self.n_heads = positive_int("n_heads", n_heads)
+        group = 4 if flag("bidirectional", bidirectional) else 2
         require(
             positive_int("num_buckets", num_buckets, group) % group == 0,
             "num_buckets",
@@ -79,11 +82,12 @@ class T5(Encoding):
         require(max_distance > exact, "max_distance", max_distance, f"must exceed the {exact} single-distance buckets.")
         self.num_buckets, self.max_distance, self.bidirectional = num_buckets, max_distance, bidirectional
         self.table = nn.Embedding(num_buckets, n_heads)
-        nn.init.normal_(self.table.weight, std=positive_number("std", std, at_least=0.0))
+        self.gain = positive_number("gain", gain)
+        nn.init.normal_(self.table.weight, std=positive_number("std", std, at_least=0.0) / self.gain)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         buckets = t5_buckets(self.distance(q_pos, k_pos), self.num_buckets, self.max_distance, self.bidirectional)
-        return self.table(buckets).permute(0, 3, 1, 2)  # (B or 1, T, S, H) -> (B or 1, H, T, S)
+        return self.gain * self.table(buckets).permute(0, 3, 1, 2)  # (B or 1, T, S, H) -> (B or 1, H, T, S)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return state
