@@ -197,6 +197,19 @@ def test_without_the_cpu_index_the_plain_pin_is_taken_if_it_is_small(venv_defaul
     assert pip.calls[0] == [f"torch=={tasks.torch_pin()}"]
 
 
+def test_a_cpu_index_that_fails_half_way_is_survived(venv_defaults, monkeypatch):
+    pip = FakePip(monkeypatch, venv_defaults)
+
+    def install(python, words, what):
+        pip.calls.append(words)
+        if tasks.CPU_INDEX in words:
+            raise tasks.Stop("broken off")
+
+    monkeypatch.setattr(tasks, "run_pip", install)
+    tasks.set_up("read")
+    assert pip.calls[1] == [f"torch=={tasks.torch_pin()}"]
+
+
 def test_interrupted_set_up_is_taken_up_again(venv_defaults, monkeypatch):
     pip = FakePip(monkeypatch, venv_defaults)
 
