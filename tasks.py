@@ -616,9 +616,18 @@ def readme_blocks(table: dict, root: Path = ROOT) -> dict:
         name = f"[{entry['title']}](notebooks/{entry['file']})" if exists else entry["title"]
         opened = badge_links(table, entry["file"]) if exists else "not there yet"
         rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {entry['minutes']} | {opened} |")
+    files = {entry["number"]: entry["file"] for entry in table["notebooks"]}
+    ledger = root / "helpers" / "claims.json"
+    claims = ["| Claim | Verdict | Notebook |", "| --- | --- | --- |"]
+    for claim in json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []:
+        file = files[claim["notebook"]]
+        where_decided = f"[{claim['notebook']}](notebooks/{file})" if (root / "notebooks" / file).exists() else ""
+        statement = claim["statement"].replace("|", "\\|")
+        claims.append(f"| {statement} | {claim['verdict']} | {where_decided or claim['notebook']} |")
     return {
         "badges": badge_links(table, table["notebooks"][0]["file"]),
         "notebooks": "\n".join(rows),
+        "claims": "\n" + "\n".join(claims) + "\n",
         "clone": f"```sh\ngit clone https://github.com/{where}\ncd {table['repository']}\n```",
     }
 
