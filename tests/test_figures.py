@@ -64,7 +64,7 @@ def test_no_orphans():
     numbers = {path.name[:2] for path in NOTEBOOKS}
     assert {path.stem for path in FILES} == set(MANIFEST)
     assert {name[:2] for name in MANIFEST} <= numbers, "figures of a notebook that is not there"
-    strays = {p.name for p in FIGURES.iterdir()} - {p.name for p in FILES} - {"manifest.json", ".gitkeep"}
+    strays = {p.name for p in FIGURES.glob("*")} - {p.name for p in FILES} - {"manifest.json", ".gitkeep"}
     assert not strays, f"neither a figure nor the manifest: {strays}"
     assert list(MANIFEST) == sorted(MANIFEST)
 
