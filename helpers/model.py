@@ -220,8 +220,10 @@ class Transformer(nn.Module):
             kept = cache.layers[0][0].shape[0]
             require(kept == batch, "cache", f"{kept} sequences", f"ids have {batch}; start a new KVCache().")
         q_pos = positions(t, past, ids.device) if position_ids is None else position_ids.to(ids.device)
+        axes = self.encoding.axes
         fits = q_pos.ndim in (2, 3) and q_pos.shape[0] in (1, batch) and q_pos.shape[1] == t
-        remedy = f"must be (1 or {batch}, {t}), or that with a third axis for several coordinates."
+        fits = fits and (q_pos.ndim == 2 or (axes > 1 and q_pos.shape[2] == axes))
+        remedy = f"must be (1 or {batch}, {t}{f', {axes}' * (axes > 1)}) for this encoding."
         require(fits, "position_ids", tuple(q_pos.shape), remedy)
         k_pos = q_pos if past == 0 else _cat(cache.k_pos, q_pos)
         allowed, real, plain = self._who_sees_whom(batch, t, past, attention_mask, cache, ids.device)

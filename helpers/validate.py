@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable
 from typing import Any
+
+import torch
+from torch import Tensor
 
 
 def require(condition: bool, argument: str, value: Any, remedy: str) -> None:
@@ -41,6 +45,34 @@ def positive_number(argument: str, value: Any, at_least: float | None = None) ->
     return float(value)
 
 
+def number(argument: str, value: Any, above: float = -math.inf, at_most: float = math.inf) -> float:
+    """Return ``value`` as a float, or raise ``ValueError`` if it is not finite, > ``above`` and <= ``at_most``."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    limits = [f"above {above:g}"] * (above > -math.inf) + [f"at most {at_most:g}"] * (at_most < math.inf)
+    remedy = f"must be a finite number{' ' * bool(limits)}{' and '.join(limits)}."
+    require(real and math.isfinite(value) and above < value <= at_most, argument, value, remedy)
+    return float(value)
+
+
+def vector(argument: str, value: Any, length: int) -> Tensor:
+    """Return ``value`` as a float64 tensor (length,), or raise ``ValueError`` if it is not that many finite numbers."""
+    try:
+        out = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        out = None
+    remedy = f"must have shape ({length},): that many numbers."
+    require(out is not None, argument, value, remedy)
+    require(out.shape == (length,), argument, tuple(out.shape), remedy)
+    require(bool(out.isfinite().all()), argument, out.tolist(), "must be finite numbers.")
+    return out
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return ``value``, or raise ``ValueError`` if it is neither True nor False."""
+    require(isinstance(value, bool), argument, value, "must be True or False.")
+    return value
+
+
 def even_int(argument: str, value: Any, why: str, at_least: int = 2) -> int:
     """Return ``value`` as an int, or raise ``ValueError`` if it is odd or below ``at_least`` (``why`` says why)."""
     positive_int(argument, value, at_least)
@@ -51,5 +83,6 @@ def even_int(argument: str, value: Any, why: str, at_least: int = 2) -> int:
 def one_of(argument: str, value: Any, choices: Iterable[Any]) -> Any:
     """Return ``value``, or raise ``ValueError`` listing ``choices`` if it is not among them."""
     choices = list(choices)
-    require(value in choices, argument, value, f"choose one of {', '.join(map(repr, choices))}.")
+    known = any(isinstance(value, type(choice)) and value == choice for choice in choices)
+    require(known, argument, value, f"choose one of {', '.join(map(repr, choices))}.")
     return value

@@ -191,7 +191,7 @@ def test_pope_doubles_the_width_and_keeps_the_scale():
 class MiniAxial(Encoding):
     """The first channels of a head rotate with the row, the last with the column (pairs of neighbors)."""
 
-    theta = torch.tensor([1.0, 0.05], dtype=torch.float64)
+    axes, theta = 2, torch.tensor([1.0, 0.05], dtype=torch.float64)
 
     def prepare(self, q_pos, k_pos, allowed):
         return tuple((p[..., None].double() * self.theta).flatten(-2)[:, None] for p in (q_pos, k_pos))  # (B,1,T,4)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..validate import one_of
+from ..validate import one_of, positive_int, require
 from .alibi import ALiBi
 from .axial import AxialRoPE, MRoPE
 from .base import Encoding, NoEncoding, positions
@@ -66,8 +66,11 @@ def build(
         ValueError: if the name is unknown, or an argument does not fit the scheme.
     """
     one_of("name", name, SCHEMES)
-    shape = {"d_model": d_model, "n_heads": n_heads, "head_dim": d_model // n_heads}
-    shape |= {"train_len": train_len, "max_len": max_len}
+    shape = {"d_model": d_model, "n_heads": n_heads, "train_len": train_len, "max_len": max_len}
+    for argument, value in shape.items():
+        positive_int(argument, value)
+    require(d_model % n_heads == 0, "n_heads", n_heads, f"must divide d_model={d_model}.")
+    shape["head_dim"] = d_model // n_heads
     return SCHEMES[name](shape, **kwargs)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..validate import positive_int, require
+from ..validate import positive_int, vector
 from .base import Encoding
 
 
@@ -69,12 +69,9 @@ class ALiBi(Encoding):
             ValueError: on a bad number of heads, or of slopes.
         """
         super().__init__()
-        positive_int("n_heads", n_heads)
-        self.slopes = alibi_slopes(n_heads) if slopes is None else torch.as_tensor(slopes, dtype=torch.float64)
-        self.future_slopes = None if future_slopes is None else torch.as_tensor(future_slopes, dtype=torch.float64)
-        for name, value in (("slopes", self.slopes), ("future_slopes", self.future_slopes)):
-            if value is not None:
-                require(value.shape == (n_heads,), name, tuple(value.shape), f"must have shape ({n_heads},).")
+        self.n_heads = positive_int("n_heads", n_heads)
+        self.slopes = alibi_slopes(n_heads) if slopes is None else vector("slopes", slopes, n_heads)
+        self.future_slopes = None if future_slopes is None else vector("future_slopes", future_slopes, n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         return alibi_bias(q_pos, k_pos, self.slopes, self.future_slopes)

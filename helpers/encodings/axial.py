@@ -93,6 +93,8 @@ class MRoPE(AxialRoPE):
     def __init__(self, head_dim: int, sections: Sequence[int] = (16, 24, 24), base: float = 1e6, layout: str = "half"):
         """head_dim: twice the sum of ``sections`` (pairs an axis). Defaults: Qwen2-VL's. ValueError otherwise."""
         Encoding.__init__(self)
+        listed = isinstance(sections, Sequence) and len(sections) > 0
+        require(listed, "sections", sections, "pass the pairs of each axis, as in (16, 24, 24).")
         for pairs in sections:
             positive_int("sections", pairs)
         even_int("head_dim", head_dim, "channels are rotated in pairs")

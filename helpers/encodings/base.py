@@ -17,10 +17,13 @@ Shapes: B batch, T queries, S keys, H heads, H_kv key heads, D head_dim.
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..validate import positive_int, require
 
 
 class Encoding(nn.Module):
@@ -29,10 +32,14 @@ class Encoding(nn.Module):
     Attributes:
         scale: softmax scale of the attention logits. None means 1/sqrt(head_dim).
         needs_weights: True if ``values`` is used. The model must then form the attention weights explicitly.
+        axes: coordinates of a position: 1 takes positions (B or 1, T), n > 1 takes (B or 1, T, n) as well or instead.
+        d_model, n_heads, head_dim: what a scheme was built for, as far as it has them; a model of another shape refuses
+            the scheme, because broadcasting would hide the misfit.
     """
 
     scale: float | None = None
     needs_weights: bool = False
+    axes: int = 1
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Any:
         """Compute, once a forward pass, whatever the other hooks need.
@@ -81,4 +88,7 @@ def positions(seq_len: int, offset: int = 0, device: torch.device | str | None =
 
     Integers, never floats in the dtype of the input: in bfloat16 the positions 256 and 257 are the same number.
     """
+    positive_int("seq_len", seq_len, at_least=0)
+    whole = isinstance(offset, numbers.Integral) and not isinstance(offset, bool)
+    require(whole, "offset", offset, "must be an integer.")
     return torch.arange(offset, offset + seq_len, device=device)[None]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..validate import positive_int
+from ..validate import positive_int, positive_number
 from .base import Encoding
 
 
@@ -41,8 +41,9 @@ class CoPE(Encoding):
         """head_dim: width of a head. max_pos: rows of e. std: of their initial values (the code starts at zero)."""
         super().__init__()
         self.max_pos = positive_int("max_pos", max_pos, at_least=2)
-        self.table = nn.Parameter(torch.empty(self.max_pos, positive_int("head_dim", head_dim)))
-        nn.init.normal_(self.table, std=std)
+        self.head_dim = positive_int("head_dim", head_dim)
+        self.table = nn.Parameter(torch.empty(self.max_pos, head_dim))
+        nn.init.normal_(self.table, std=positive_number("std", std, at_least=0.0))
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         """Who counts: allowed keys that are not ahead of the query, bool (B or 1, 1, T, S)."""

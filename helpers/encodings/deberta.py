@@ -67,6 +67,7 @@ class DeBERTa(Encoding):
             ValueError: on a bad argument.
         """
         super().__init__()
+        positive_int("d_model", d_model)
         require(d_model % positive_int("n_heads", n_heads) == 0, "n_heads", n_heads, f"must divide d_model={d_model}.")
         self.n_heads = n_heads
         self.convention = one_of("convention", convention, ("code", "paper"))

@@ -116,7 +116,7 @@ def dynamic_ntk(
     """
     _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
     length = max(seq_len or 0, original_max_position_embeddings)
-    scale = factor * length / original_max_position_embeddings - (factor - 1)
+    scale = 1 + factor * (length / original_max_position_embeddings - 1)  # the same, without cancellation
     return Extension(rope_frequencies(head_dim, base * scale ** (head_dim / (head_dim - 2))))
 
 

@@ -40,8 +40,9 @@ class FIRE(Encoding):
         self.threshold = positive_number("threshold", threshold)
         self.c = nn.Parameter(torch.tensor(positive_number("c", c)))
         self.multiplier = nn.Parameter(torch.tensor(1.0))
+        self.n_heads = positive_int("n_heads", n_heads)
         positive_int("width", width)
-        self.network = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, positive_int("n_heads", n_heads)))
+        self.network = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, n_heads))
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         share = fire_input(q_pos, k_pos, self.c.abs(), (self.multiplier * self.threshold).abs())

@@ -42,7 +42,8 @@ class Kerple(Encoding):
     def __init__(self, n_heads: int, variant: str = "log"):
         """n_heads: number of heads. variant: one of :data:`VARIANTS`. ValueError otherwise."""
         super().__init__()
-        middle = (torch.arange(positive_int("n_heads", n_heads), dtype=torch.float32) + 0.5) / n_heads  # inside (0, 1)
+        self.n_heads = positive_int("n_heads", n_heads)
+        middle = (torch.arange(n_heads, dtype=torch.float32) + 0.5) / n_heads  # inside (0, 1)
         self.variant = one_of("variant", variant, VARIANTS)
         self.raw_r1 = nn.Parameter(inverse_softplus(2 * middle))
         self.raw_r2 = nn.Parameter(inverse_softplus(middle) if variant == "log" else torch.logit(middle / 2))

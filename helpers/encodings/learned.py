@@ -29,12 +29,15 @@ class Learned(Encoding):
             ValueError: on a bad argument, and at run time on a position outside 0 .. max_len - 1.
         """
         super().__init__()
+        self.d_model = positive_int("d_model", d_model)
         self.max_len = positive_int("max_len", max_len)
         self.offset = positive_int("offset", offset, at_least=0)
-        self.table = nn.Embedding(self.max_len + self.offset, positive_int("d_model", d_model))
+        self.table = nn.Embedding(self.max_len + self.offset, d_model)
         nn.init.normal_(self.table.weight, std=positive_number("std", std))
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
+        whole = not q_pos.is_floating_point()
+        require(whole, "position_ids", q_pos.dtype, "a table has a row for whole numbers only; use integers.")
         low, high = torch.aminmax(q_pos)
         remedy = (
             f"the table has positions 0 .. {self.max_len - 1}; shorten the input or build it with a larger max_len."

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..validate import even_int, one_of, positive_number, require
+from ..validate import even_int, number, one_of, positive_number, vector
 from .base import Encoding
 
 LAYOUTS = ("half", "interleaved")
@@ -84,15 +84,15 @@ class RoPE(Encoding):
         """
         super().__init__()
         even_int("head_dim", head_dim, "channels are rotated in pairs")
-        require(0 < rotary_fraction <= 1, "rotary_fraction", rotary_fraction, "must be above 0 and at most 1.")
+        number("rotary_fraction", rotary_fraction, above=0, at_most=1)
         self.rotary_dim = even_int("rotary_dim", int(head_dim * rotary_fraction), "channels are rotated in pairs")
         self.head_dim, self.base = head_dim, positive_number("base", base)
         self.layout = one_of("layout", layout, LAYOUTS)
         self.attention_factor = positive_number("attention_factor", attention_factor)
-        freq = rope_frequencies(self.rotary_dim, base) if inv_freq is None else inv_freq.double()
+        # Frequencies are float64 and not a buffer: model.bfloat16() must not touch them.
         pairs = self.rotary_dim // 2
-        require(freq.shape == (pairs,), "inv_freq", tuple(freq.shape), f"must have one frequency a pair: ({pairs},).")
-        self.inv_freq = freq  # float64 and not a buffer: model.bfloat16() must not touch it
+        own = rope_frequencies(self.rotary_dim, base)
+        self.inv_freq = own if inv_freq is None else vector("inv_freq", inv_freq, pairs)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         """cos and sin for queries and for keys, each (B or 1, 1, T or S, pairs), float32."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from ..validate import even_int, positive_int, positive_number, require
+from ..validate import even_int, positive_int, positive_number, vector
 from .alibi import alibi_slopes
 from .base import Encoding
 from .rope import rope_frequencies
@@ -37,13 +36,10 @@ class Sandwich(Encoding):
     ):
         """n_heads: number of heads. dim: even width of the sinusoids. strengths: n_heads numbers lambda_h."""
         super().__init__()
-        positive_int("n_heads", n_heads)
+        self.n_heads = positive_int("n_heads", n_heads)
         self.dim = even_int("dim", dim, "each frequency has a sine and a cosine")
         self.base = positive_number("base", base)
-        self.strengths = alibi_slopes(n_heads) if strengths is None else torch.as_tensor(strengths).double()
-        require(
-            self.strengths.shape == (n_heads,), "strengths", tuple(self.strengths.shape), f"needs shape ({n_heads},)."
-        )
+        self.strengths = alibi_slopes(n_heads) if strengths is None else vector("strengths", strengths, n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         kernel = sandwich_kernel(self.distance(q_pos, k_pos), self.dim, self.base)[:, None]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..validate import positive_int, positive_number
+from ..validate import flag, positive_int, positive_number
 from .base import Encoding
 
 
@@ -81,16 +81,12 @@ class Shaw(Encoding):
         """
         super().__init__()
         self.max_distance = positive_int("max_distance", max_distance)
-        shape = (
-            positive_int("n_layers", n_layers),
-            positive_int("n_heads", n_heads),
-            2 * max_distance + 1,
-            positive_int("head_dim", head_dim),
-        )
+        self.n_heads, self.head_dim = positive_int("n_heads", n_heads), positive_int("head_dim", head_dim)
+        shape = (positive_int("n_layers", n_layers), n_heads, 2 * max_distance + 1, head_dim)
         std = positive_number("std", std, at_least=0.0)
         self.key_table = nn.Parameter(std * torch.randn(shape))
+        self.needs_weights = flag("values", values)
         self.value_table = nn.Parameter(std * torch.randn(shape)) if values else None
-        self.needs_weights = bool(values)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         return clipped_index(self.distance(q_pos, k_pos), self.max_distance)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..validate import positive_number
+from ..validate import number, positive_number
 from .rope import RoPE
 
 
@@ -44,7 +44,7 @@ class XPos(RoPE):
         """head_dim, base, layout: as in RoPE. gamma, scale_base (positions): above 0. ValueError otherwise."""
         super().__init__(head_dim, base, layout)
         self.zeta = xpos_decay(head_dim, positive_number("gamma", gamma))
-        self.scale_base, self.center = positive_number("scale_base", scale_base), center
+        self.scale_base, self.center = positive_number("scale_base", scale_base), number("center", center)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         """cos and sin times the decay: of queries by +m/B, of keys by -n/B; each (B or 1, 1, T or S, pairs)."""
