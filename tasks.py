@@ -875,7 +875,7 @@ def do_lab(args) -> int:
     path = select(args.only)
     if not path:
         raise Stop("there is no notebook yet.")
-    return call([sys.executable, "-m", "jupyterlab", path[0], *(["--no-browser"] if args.no_browser else [])])
+    return call([sys.executable, "-m", "jupyterlab", path[0], *args.rest])
 
 
 def do_race(args) -> int:
@@ -930,8 +930,9 @@ def parser() -> argparse.ArgumentParser:
     made = command("setup", "create or renew the environment, nothing else")
     made.add_argument("--cuda", action="store_true", help="PyTorch with CUDA instead of the CPU build (gigabytes)")
     made.add_argument("--test", action="store_true", help="with the test tools")
-    made = command("lab", "open JupyterLab on notebook 01", "another notebook, e.g. 04")
-    made.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
+    made = command(
+        "lab", "open JupyterLab on notebook 01 (passes on options like --no-browser)", "another notebook, e.g. 04"
+    )
     made = command("figures", "run the notebooks (papermill) and write figures/", "some notebooks, e.g. 02 or 2,4")
     made.add_argument("-p", "--parameter", action="append", nargs="+", metavar="NAME=VALUE", help="a parameter")
     made.add_argument("--out", metavar="DIR", help="write there instead of figures/")
@@ -961,8 +962,10 @@ def main(argv: list | None = None) -> int:
     passed_on = []
     if argv[:1] in (["race"], ["bench"]):  # what follows belongs to the script
         argv, passed_on = argv[:1], argv[1:]
-    args = parser().parse_args(argv)
-    args.rest = passed_on
+    args, unknown = parser().parse_known_args(argv)
+    if unknown and args.command != "lab":  # lab passes on what it does not know, such as --allow-root
+        parser().error(f"{args.command} has no option {' '.join(unknown)}; see: tasks.py {args.command} -h")
+    args.rest = passed_on or unknown
     action, level = COMMANDS[args.command]
     try:
         check_python()
