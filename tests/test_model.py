@@ -32,8 +32,9 @@ def scheme(name: str, n_heads: int = HEADS, n_kv_heads: int | None = None) -> En
         encoding = PoPE(D_MODEL // n_heads, n_kv_heads)
     else:
         encoding = build(name, d_model=D_MODEL, n_heads=n_heads, train_len=16, max_len=64)
-    for parameter in encoding.parameters():
-        nn.init.normal_(parameter, mean=-0.3, std=0.3)
+    with torch.no_grad():
+        for parameter in encoding.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3 - 0.3)  # below 0, where PoPE's phases are not clamped
     return encoding
 
 

@@ -22,7 +22,8 @@ def fire_input(q_pos: Tensor, k_pos: Tensor, c: Tensor | float, threshold: Tenso
 
     c and threshold are above 0; the threshold is in tokens.
     """
-    c = torch.as_tensor(c, dtype=torch.get_default_dtype(), device=q_pos.device)
+    c = torch.as_tensor(c, device=q_pos.device)
+    c = c.to(torch.promote_types(c.dtype, torch.float32))  # positions in bfloat16 would collide from 257
     far = torch.maximum(q_pos.to(c.dtype), torch.as_tensor(threshold, dtype=c.dtype, device=q_pos.device))
     return torch.log1p(c * Encoding.distance(q_pos, k_pos).abs()) / torch.log1p(c * far)[:, :, None]
 
