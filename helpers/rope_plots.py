@@ -4,11 +4,13 @@ here that the notebook teaches.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from matplotlib.patches import Arc, Circle
 from torch import Tensor
 
@@ -26,8 +28,8 @@ def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: 
         m, n: positions.
         shifts: how far both are moved, one panel each.
     """
-    fig, axes = plt.subplots(1, len(shifts), figsize=(7.6, 2.9))
-    reach = 1.18 * max(abs(q), abs(k))
+    fig, axes = plt.subplots(1, len(shifts), figsize=(7.6, 3.5))
+    reach = 1.12 * max(abs(q), abs(k))
     for ax, shift in zip(axes, shifts, strict=True):
         zq, zk = q * np.exp(1j * theta * (m + shift)), k * np.exp(1j * theta * (n + shift))
         ax.add_patch(Circle((0, 0), 1, fill=False, color="#e6e6e6"))
@@ -37,12 +39,12 @@ def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: 
         low, high = np.degrees(np.angle(zk)), np.degrees(np.angle(zq))
         ax.add_patch(Arc((0, 0), 0.9, 0.9, theta1=low, theta2=high, color=INK, lw=1.4))
         dot = (zq * zk.conjugate()).real
-        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-        ax.set_title(f"logit {dot:+.2f}", fontsize=10)
+        ax.set(xlim=(-reach, reach), ylim=(-1.75 * reach, 1.4 * reach), aspect="equal", xticks=[], yticks=[])
+        ax.text(0, 1.2 * reach, f"logit {dot:+.2f}", ha="center", fontweight="bold")
         ax.grid(False)
         for side in ax.spines.values():
             side.set_visible(False)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), handlelength=1.2, borderaxespad=0)
+        ax.legend(loc="lower center", handlelength=1.2, borderaxespad=0)
     return fig
 
 
@@ -83,7 +85,7 @@ def rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, l
 def dials(angles: Tensor, position_ids: Sequence[int]) -> plt.Figure:
     """One clock a pair and position. angles: (positions, pairs) radians."""
     rows = angles.T.numpy()
-    fig, axes = plt.subplots(*rows.shape, figsize=(7.4, 0.92 * len(rows) + 0.35))
+    fig, axes = plt.subplots(*rows.shape, figsize=(7.4, 0.78 * len(rows) + 0.35))
     for i, row in enumerate(rows):
         for j, angle in enumerate(row):
             ax = axes[i, j]
@@ -117,37 +119,48 @@ def pairings(head_dim: int = 8) -> plt.Figure:
 
 
 def logit_by_distance(
-    curve: Callable[[Tensor, int, float], Tensor], distance: Tensor, bases: Sequence[float], dims: Sequence[int]
+    curve: Callable[[Tensor, int, float], Tensor], longest: int, bases: Sequence[float], dims: Sequence[int]
 ) -> tuple[plt.Figure, go.Figure]:
-    """Mean of cos(k theta_i) against distance k: static panels for every base, and a slider over the base.
+    """A curve over distance, averaged over neighboring distances: panels for some bases, and a slider over all.
 
     Args:
         curve: (distance, head_dim, base) -> the curve.
-        distance: (n,) in tokens, growing.
-        bases: one panel, or slider stop, each.
-        dims: head_dim of the lines in it.
+        longest: largest distance, in tokens.
+        bases: slider stops; three of them become panels.
+        dims: two values of head_dim, one line each.
     """
-    x = distance.numpy()
-    shades = ("#56b4e9", "#d55e00", INK)
-    styles, dashes = ("-", "--", ":"), ("solid", "dash", "dot")
+    distance = torch.arange(1, longest + 1)
+    edges = np.unique(np.geomspace(1, longest + 1, 45).astype(int))
+    x = np.sqrt(edges[:-1] * (edges[1:] - 1.0))
+
+    @functools.cache
+    def binned(dim: int, base: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        y = curve(distance, dim, base).numpy()
+        parts = [y[low - 1 : high - 1] for low, high in zip(edges, edges[1:], strict=False)]
+        return tuple(np.array([f(part) for part in parts]) for f in (np.mean, np.min, np.max))
+
+    shades, styles, dashes = ("#0173b2", "#d55e00"), ("--", "-"), ("dash", "solid")
     shown = list(bases)[:: max(1, (len(bases) - 1) // 2)][:3]
     fig, axes = plt.subplots(1, len(shown), figsize=(7.6, 3.0), sharey=True)
     for ax, base in zip(axes, shown, strict=True):
-        for dim, shade, style in zip(dims, shades, styles, strict=False):
-            ax.plot(x, curve(distance, dim, base).numpy(), color=shade, ls=style, lw=1.5, label=f"head_dim {dim}")
+        for dim, shade, style in zip(dims, shades, styles, strict=True):
+            mean, low, high = binned(dim, base)
+            ax.fill_between(x, low, high, color=shade, alpha=0.2, lw=0)
+            ax.plot(x, mean, color=shade, ls=style, label=f"head_dim {dim}")
         ax.axhline(0, color=MUTED, lw=0.8)
-        ax.set(title=f"base {base:,.0f}", xscale="log", xlabel="distance (tokens)", ylim=(-0.55, 1.05))
+        ax.set(title=f"base {base:,.0f}", xscale="log", xlabel="distance (tokens)", ylim=(-0.65, 1.05))
+        ax.minorticks_off()
     axes[0].set_ylabel("logit of q = k = 1, over its maximum")
-    axes[-1].legend(loc="upper right", fontsize=8)
+    axes[0].legend(loc="upper right")
 
     def lines(base: float) -> list[go.Scatter]:
-        return [
-            go.Scatter(
-                x=x, y=np.round(curve(distance, dim, base).numpy(), 3), mode="lines", name=f"head_dim {dim}",
-                line={"color": shade, "dash": dash},
-            )
-            for dim, shade, dash in zip(dims, shades, dashes, strict=False)
-        ]  # fmt: skip
+        made = []
+        for dim, shade, dash in zip(dims, shades, dashes, strict=True):
+            for y, name in zip(binned(dim, base), (f"head_dim {dim}", "lowest", "highest"), strict=True):
+                main = name.startswith("head")
+                style = {"color": shade, "dash": dash if main else "dot", "width": 3 if main else 1}
+                made.append(go.Scatter(x=x, y=np.round(y, 3), mode="lines", name=name, line=style, showlegend=main))
+        return made
 
     frames = [go.Frame(name=f"{base:,.0f}", data=lines(base)) for base in bases]
     steps = [
@@ -155,9 +168,10 @@ def logit_by_distance(
         for f in frames
     ]
     layout = {
-        "title": {"text": "logit of q = k = 1 by distance"}, "width": 760, "height": 430,
+        "title": {"text": "logit of q = k = 1 by distance: mean, lowest and highest of nearby distances"},
+        "width": 760, "height": 430,
         "xaxis": {"type": "log", "title": {"text": "distance (tokens)"}},
-        "yaxis": {"range": [-0.6, 1.05], "title": {"text": "logit over its maximum"}},
+        "yaxis": {"range": [-0.7, 1.05], "title": {"text": "logit over its maximum"}},
         "sliders": [{"steps": steps, "currentvalue": {"prefix": "base "}}],
     }  # fmt: skip
     return fig, go.Figure(data=lines(bases[0]), frames=frames, layout=layout)

@@ -1,0 +1,304 @@
+"""RoPE against independent packages, against its own definition, and against plausible wrong versions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rotary_embedding_torch import RotaryEmbedding
+from transformers import CohereConfig, GPTNeoXConfig, LlamaConfig
+from transformers.models.cohere import modeling_cohere
+from transformers.models.gpt_neox import modeling_gpt_neox
+from transformers.models.gptj import modeling_gptj
+from transformers.models.llama import modeling_llama
+from x_transformers.x_transformers import RotaryEmbedding as XRotary
+from x_transformers.x_transformers import apply_rotary_pos_emb as x_apply
+
+from helpers.encodings import RoPE, XPos, build, positions
+from helpers.encodings.rope import LAYOUTS, layout_permutation, rope_frequencies, rotate_pairs
+from helpers.model import CausalLM, KVCache
+
+SHAPES = [(1, 1, 1, 4), (2, 3, 17, 16), (1, 2, 64, 64), (1, 1, 33, 128)]
+OFFSETS = [0, 5, 1000]
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+offsets = pytest.mark.parametrize("offset", OFFSETS)
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.bfloat16: 0.05}
+dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+def draw(shape, seed: int = 0, dtype: torch.dtype = torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, *shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def ours(q, k, offset: int = 0, **kwargs):
+    enc = RoPE(q.shape[-1], **kwargs)
+    pos = positions(q.shape[-2], offset)
+    return enc.rotate(q, k, enc.prepare(pos, pos, None), 0)
+
+
+def by_definition(x, offset: int, layout: str, base: float = 1e4):
+    """Complex multiplication, pair by pair, in float64."""
+    d, t = x.shape[-1], x.shape[-2]
+    x = x.double()
+    angle = (torch.arange(t) + offset).double()[:, None] * base ** (-torch.arange(0, d, 2).double() / d)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    first, second = (x[..., 0::2], x[..., 1::2]) if layout == "interleaved" else x.chunk(2, -1)
+    z = torch.complex(first, second) * turn
+    if layout == "interleaved":
+        return torch.stack([z.real, z.imag], -1).flatten(-2)
+    return torch.cat([z.real, z.imag], -1)
+
+
+# ------------------------------------------------------------------------------------------------- the definition
+
+
+@shapes
+@offsets
+@dtypes
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_is_complex_multiplication(shape, offset, dtype, layout):
+    q, k = draw(shape, dtype=dtype)
+    for x, got in zip((q, k), ours(q, k, offset, layout=layout), strict=True):
+        assert got.dtype == dtype and got.shape == x.shape
+        torch.testing.assert_close(
+            got.double(), by_definition(x, offset, layout), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
+        )
+
+
+def test_angles_stay_exact_in_a_bfloat16_model():
+    enc = RoPE(64).bfloat16()
+    assert enc.inv_freq.dtype == torch.float64
+    x = draw((1, 1, 4, 64), dtype=torch.bfloat16)[0]
+    pos = positions(4, 100_000)
+    near = enc.rotate(x, x, enc.prepare(pos, pos, None), 0)[0]
+    torch.testing.assert_close(near.double(), by_definition(x, 100_000, "half"), atol=0.05, rtol=0.02)
+
+
+# ------------------------------------------------------------------------------------------------------- oracles
+
+
+@shapes
+@offsets
+@dtypes
+def test_half_is_llama(shape, offset, dtype):
+    q, k = draw(shape, dtype=dtype)
+    config = LlamaConfig(
+        hidden_size=shape[-1], num_attention_heads=1, rope_parameters={"rope_type": "default", "rope_theta": 1e4}
+    )
+    cos, sin = modeling_llama.LlamaRotaryEmbedding(config)(q, positions(shape[2], offset))
+    for got, expected in zip(ours(q, k, offset), modeling_llama.apply_rotary_pos_emb(q, k, cos, sin), strict=True):
+        # Llama casts cos and sin to bfloat16 first: coarser than ours, and the reason for the wider margin
+        margin = max(TOLERANCE[dtype], 1e-3 if offset else 1e-5)
+        torch.testing.assert_close(got, expected, atol=margin, rtol=margin)
+
+
+@shapes
+@offsets
+def test_interleaved_is_gpt_j(shape, offset):
+    q, k = draw(shape)
+    d, t = shape[-1], shape[2]
+    table = modeling_gptj.create_sinusoidal_positions(t + offset, d)[offset:][None]
+    sin, cos = table.chunk(2, dim=-1)
+    for x, got in zip((q, k), ours(q, k, offset, layout="interleaved"), strict=True):
+        expected = modeling_gptj.apply_rotary_pos_emb(x.transpose(1, 2), sin, cos).transpose(1, 2)
+        torch.testing.assert_close(got, expected, atol=1e-3 if offset else 1e-5, rtol=1e-3)
+
+
+@shapes
+@offsets
+def test_interleaved_is_cohere(shape, offset):
+    q, k = draw(shape)
+    config = CohereConfig(
+        hidden_size=shape[-1], num_attention_heads=1, rope_parameters={"rope_type": "default", "rope_theta": 1e4}
+    )
+    cos, sin = modeling_cohere.CohereRotaryEmbedding(config)(q, positions(shape[2], offset))
+    expected = modeling_cohere.apply_rotary_pos_emb(q, k, cos, sin)
+    for got, want in zip(ours(q, k, offset, layout="interleaved"), expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-3 if offset else 1e-5, rtol=1e-3)
+
+
+@shapes
+@offsets
+def test_interleaved_is_rotary_embedding_torch(shape, offset):
+    q, k = draw(shape)
+    rotary = RotaryEmbedding(dim=shape[-1], cache_if_possible=False)
+    for x, got in zip((q, k), ours(q, k, offset, layout="interleaved"), strict=True):
+        expected = rotary.rotate_queries_or_keys(x, offset=offset)
+        torch.testing.assert_close(got, expected, atol=1e-3 if offset else 1e-5, rtol=1e-3)
+
+
+@shapes
+def test_interleaved_is_x_transformers(shape):
+    q, k = draw(shape)
+    freqs, _ = XRotary(shape[-1])(torch.arange(shape[2]))
+    for x, got in zip((q, k), ours(q, k, layout="interleaved"), strict=True):
+        torch.testing.assert_close(got, x_apply(x, freqs), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fraction, head_dim", [(0.25, 64), (0.25, 96), (0.5, 80), (1.0, 32)])
+def test_partial_is_gpt_neox(fraction, head_dim):
+    q, k = draw((1, 2, 20, head_dim))
+    config = GPTNeoXConfig(
+        hidden_size=head_dim,
+        num_attention_heads=1,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": fraction},
+    )
+    cos, sin = modeling_gpt_neox.GPTNeoXRotaryEmbedding(config)(q, positions(20))
+    expected = modeling_gpt_neox.apply_rotary_pos_emb(q, k, cos, sin)
+    for got, want in zip(ours(q, k, rotary_fraction=fraction), expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [8, 31])
+@pytest.mark.parametrize("head_dim", [16, 64])
+def test_xpos_logits_are_rotary_embedding_torch(length, head_dim):
+    q, k = draw((1, 2, length, head_dim), dtype=torch.float64)
+    rotary = RotaryEmbedding(dim=head_dim, use_xpos=True, cache_if_possible=False)
+    a, b = rotary.rotate_queries_and_keys(q.float(), k.float())
+    enc = XPos(head_dim, layout="interleaved")
+    c, d = enc.rotate(q, k, enc.prepare(positions(length), positions(length), None), 0)
+    torch.testing.assert_close((c @ d.mT).float(), a @ b.mT, atol=1e-3, rtol=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------ properties
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pairs=st.integers(1, 40),
+    m=st.integers(0, 50_000),
+    n=st.integers(0, 50_000),
+    shift=st.integers(0, 50_000),
+    base=st.sampled_from([10.0, 500.0, 1e4, 1e6]),
+    layout=st.sampled_from(LAYOUTS),
+    seed=st.integers(0, 1000),
+)
+def test_relative_and_norm_kept(pairs, m, n, shift, base, layout, seed):
+    q, k = draw((1, 1, 1, 2 * pairs), seed, torch.float64)
+    enc = RoPE(2 * pairs, base, layout)
+
+    def logit(a, b):
+        state = enc.prepare(torch.tensor([[a]]), torch.tensor([[b]]), None)
+        turned = enc.rotate(q, k, state, 0)
+        for x, y in zip((q, k), turned, strict=True):
+            torch.testing.assert_close(x.norm(), y.norm(), atol=1e-5, rtol=1e-5)
+        return (turned[0] * turned[1]).sum()
+
+    scale = q.norm() * k.norm()
+    assert (logit(m, n) - logit(m + shift, n + shift)).abs() < 1e-5 * scale
+
+
+@settings(max_examples=30, deadline=None)
+@given(pairs=st.integers(1, 32), offset=st.integers(0, 5000), seed=st.integers(0, 1000))
+def test_layouts_are_related_by_the_permutation(pairs, offset, seed):
+    q, k = draw((1, 2, 5, 2 * pairs), seed, torch.float64)
+    order = layout_permutation(2 * pairs)
+    half, inter = ours(q[..., order], k[..., order], offset), ours(q, k, offset, layout="interleaved")
+    for a, b in zip(half, inter, strict=True):
+        assert torch.equal(a, b[..., order])
+
+
+def test_values_are_never_rotated():
+    """The output moves with the content only: shifting every position changes nothing."""
+    torch.manual_seed(0)
+    model = CausalLM(20, 32, 4, 2, RoPE(8)).double()
+    ids = torch.randint(20, (2, 12))
+    moved = model(ids, position_ids=positions(12, 777))
+    torch.testing.assert_close(model(ids), moved, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("after_rotation", [False, True])
+@pytest.mark.parametrize("name", ["rope", "pope", "xpos"])
+@pytest.mark.parametrize("kv", [4, 1])
+def test_cache_equals_no_cache(name, after_rotation, kv):
+    torch.manual_seed(0)
+    enc = build(name, d_model=32, n_heads=kv) if name == "pope" else build(name, d_model=32, n_heads=4)
+    if name == "pope":
+        enc = type(enc)(8, kv, delta="uniform")
+    model = CausalLM(20, 32, 4, 2, enc, n_kv_heads=kv).double()
+    ids, cache = torch.randint(20, (2, 12)), KVCache(after_rotation)
+    parts = torch.cat([model(part, cache=cache) for part in ids.split([5, 1, 6], dim=1)], 1)
+    torch.testing.assert_close(parts, model(ids), atol=1e-6, rtol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------------- must not pass
+
+
+def wrong_versions():
+    d = 16
+    freq = rope_frequencies(d)
+
+    def turned(x, angle, layout="half"):
+        return rotate_pairs(x, angle.cos(), angle.sin(), layout)
+
+    def rotate_half_with_repeated_angles(x):
+        a, b = x.chunk(2, -1)
+        angle = angles(x.shape[-2]).repeat_interleave(2, -1)
+        return x * angle.cos() + torch.cat([-b, a], -1) * angle.sin()
+
+    def angles(t, f=freq, dtype=torch.float64):
+        return torch.arange(t).to(dtype).double()[:, None] * f
+
+    return {
+        "positive exponent": lambda x: turned(x, angles(x.shape[-2], 1 / freq)),
+        "opposite direction": lambda x: turned(x, -angles(x.shape[-2])),
+        "mixed layout": lambda x: turned(x, angles(x.shape[-2]), "interleaved"),
+        "one frequency a channel": lambda x: turned(x, angles(x.shape[-2], 1e4 ** (-torch.arange(8).double() / d))),
+        "bfloat16 positions": lambda x: turned(x, angles(x.shape[-2], dtype=torch.bfloat16)),
+        "bfloat16 frequencies": lambda x: turned(x, angles(x.shape[-2], freq.bfloat16().double())),
+        "interleaved angles with rotate-half": rotate_half_with_repeated_angles,
+    }
+
+
+@pytest.mark.parametrize("name", wrong_versions())
+def test_wrong_versions_differ(name):
+    q, k = draw((1, 1, 300, 16), dtype=torch.float64)
+    right = by_definition(q, 0, "half")
+    assert (wrong_versions()[name](q) - right).abs().max() > 0.05
+    torch.testing.assert_close(ours(q, k)[0], right, atol=1e-5, rtol=1e-5)
+
+
+def test_opposite_directions_for_query_and_key_are_not_relative():
+    q, k = draw((1, 1, 40, 16), dtype=torch.float64)
+    a, b = ours(q, k)
+    backward = by_definition(k.flip(-2), 0, "half").flip(-2)  # a key turned by another position
+    logits = a @ backward.mT
+    assert not torch.allclose(logits, a @ b.mT, atol=1e-3)
+
+
+def test_partial_with_head_dim_in_the_denominator_differs():
+    right = RoPE(64, rotary_fraction=0.25).inv_freq
+    wrong = rope_frequencies(64)[:8]
+    assert right.shape == wrong.shape and (right - wrong).abs().max() > 0.1
+
+
+def test_rotated_values_break_the_relative_property():
+    q, k = draw((1, 1, 12, 16), dtype=torch.float64)
+    out = []
+    for offset in (0, 7):
+        a, b = ours(q, k, offset)
+        out.append((a @ b.mT / 4).softmax(-1) @ by_definition(k, offset, "half"))
+    assert (out[0] - out[1]).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "kwargs, words",
+    [
+        ({"head_dim": 7}, "head_dim=7"),
+        ({"head_dim": 0}, "head_dim=0"),
+        ({"head_dim": 16, "base": -1.0}, "base=-1.0"),
+        ({"head_dim": 16, "layout": "neox"}, "layout='neox'"),
+        ({"head_dim": 16, "rotary_fraction": 0.2}, "rotary_dim=3"),
+        ({"head_dim": 16, "rotary_fraction": 1.5}, "rotary_fraction=1.5"),
+        ({"head_dim": 16, "inv_freq": torch.ones(5)}, "inv_freq=(5,)"),
+        ({"head_dim": 16, "attention_factor": math.nan}, "attention_factor"),
+    ],
+)
+def test_bad_input(kwargs, words):
+    with pytest.raises(ValueError, match="=") as error:
+        RoPE(**kwargs)
+    assert words in str(error.value)
