@@ -1,0 +1,76 @@
+"""Reading the notebooks as data: their cells, and their definitions without running them from top to bottom."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import re
+from pathlib import Path
+
+import tasks
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {path.name[:2]: path for path in tasks.select(None, ROOT)}
+
+
+@functools.cache
+def cells(number: str) -> list[dict]:
+    """Cells of a notebook, each with "type", "id", "tags", "source", and "ran" (True if it has been executed)."""
+    content = json.loads(FILES[number].read_text(encoding="utf-8"))["cells"]
+    return [
+        {
+            "type": cell["cell_type"],
+            "id": cell["id"],
+            "tags": cell["metadata"].get("tags", []),
+            "source": "".join(cell["source"]),
+            "ran": cell.get("execution_count") is not None,
+        }
+        for cell in content
+    ]
+
+
+def code(number: str) -> list[dict]:
+    return [cell for cell in cells(number) if cell["type"] == "code" and cell["source"].strip()]
+
+
+def tree(cell: dict) -> ast.Module:
+    return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "pass", cell["source"]))
+
+
+def definitions(number: str) -> dict:
+    """The names a notebook imports and defines (functions, classes, parameters, constants), nothing trained or drawn.
+
+    Statements that only import, define, or bind a name to something cheap are executed in order; a statement that
+    needs a result of a cell left out is left out too.
+    """
+    space: dict = {"__name__": "notebook", "display": lambda *args, **kwargs: None}
+    for cell in code(number):
+        if {"setup", "exercise", "check"} & set(cell["tags"]):
+            continue
+        for statement in tree(cell).body:
+            if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) or cheap(statement):
+                try:
+                    exec(compile(ast.Module([statement], []), f"{number}:{cell['id']}", "exec"), space)
+                except Exception:  # it needs something that was left out
+                    if isinstance(statement, ast.Import | ast.ImportFrom):
+                        raise
+    return space
+
+
+def cheap(statement: ast.stmt) -> bool:
+    """A binding made of literals, tensors of literals, arithmetic, and look-ups: no training, no figure, no file."""
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        return False
+    calls = {ast.unparse(node.func) for node in ast.walk(statement) if isinstance(node, ast.Call)}
+    allowed = (
+        r"(torch|np|math|dict|list|tuple|range|len|int|float|set|zip|enumerate|sorted|sum|min|max|str)\b.*|.*split"
+    )
+    return all(re.fullmatch(allowed, call) for call in calls)
+
+
+def section(number: str, title: str) -> str:
+    """The Markdown of one level-2 section, up to the next, in one string."""
+    text = "\n\n".join(cell["source"] for cell in cells(number) if cell["type"] == "markdown")
+    found = re.search(rf"(?ms)^## {re.escape(title)}\s*$(.*?)(?=^## |\Z)", text)
+    return found.group(1) if found else ""
