@@ -830,6 +830,7 @@ def do_test(args) -> int:
             "tests",
             "--color=no",
             "--continue-on-collection-errors",
+            "--durations=10",
             *(["-m", "not slow"] if args.fast else []),
         ]
         code, output = tee(command)
@@ -975,7 +976,8 @@ def main(argv: list | None = None) -> int:
             select(args.only)
         if args.command == "setup":
             level = "test" if args.test else "read"
-        if level and not args.current_env and not os.environ.get("COURSE_READY"):
+        ready = os.environ.pop("COURSE_READY", "")  # set by the call below; not for the commands started from here
+        if level and not args.current_env and not ready:
             python = set_up(level, cuda=getattr(args, "cuda", False))
             if not inside():
                 return call([python, Path(__file__).resolve(), *argv, *passed_on], None, COURSE_READY="1")

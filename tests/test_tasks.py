@@ -52,6 +52,7 @@ def notebook(*cells: str) -> str:
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """A miniature of the repository, in which tasks.py works, with figures of an earlier run."""
+    monkeypatch.delenv("COURSE_READY", raising=False)
     for name in ("notebooks", "figures"):
         (tmp_path / name).mkdir()
     for name in ("project.json", "requirements.txt", "requirements-test.txt", "LICENSE"):
