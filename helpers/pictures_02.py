@@ -24,7 +24,7 @@ def clock_faces(frequencies: Tensor, positions: Sequence[int]) -> plt.Figure:
         positions: one column each.
     """
     rows, columns = len(frequencies), len(positions)
-    fig, axes = plt.subplots(rows, columns, figsize=(1.12 * columns + 1.2, 1.08 * rows + 0.3))
+    fig, axes = plt.subplots(rows, columns, figsize=(0.94 * columns + 1.3, 0.92 * rows + 0.3))
     turn = np.linspace(0, 2 * np.pi, 90)
     for i, w in enumerate(frequencies.tolist()):
         for j, p in enumerate(positions):
@@ -49,16 +49,15 @@ def _slider(steps: list[dict], prefix: str, active: int) -> dict:
     return {"steps": steps, "active": active, "currentvalue": {"prefix": prefix}, "pad": {"t": 40}}
 
 
-def base_slider(d_model: int, length: int = 64, base: float = 10_000.0) -> go.Figure:
-    """Heat map of the table with a slider for the base."""
-    bases = sorted({10.0, 100.0, 500.0, 1e3, 1e4, 1e6, float(base)})
-    width = min(d_model, 48)
-    tables = [sinusoidal_table(torch.arange(length), d_model, b)[:, :width].numpy().round(2) for b in bases]
+def base_slider(base: float, d_model: int = 24, length: int = 32) -> go.Figure:
+    """Heat map of a small table with a slider for the base (small, because each step carries its own numbers)."""
+    bases = sorted({10.0, 100.0, 500.0, 1e4, 1e6, float(base)})
+    tables = [sinusoidal_table(torch.arange(length), d_model, b).numpy().round(2) for b in bases]
     fig = go.Figure(go.Heatmap(z=tables[bases.index(base)], zmin=-1, zmax=1, colorscale=_SIGNED))
     steps = [{"label": f"{b:g}", "method": "restyle", "args": [{"z": [z]}]} for b, z in zip(bases, tables, strict=True)]
     fig.update_layout(
         sliders=[_slider(steps, "base ", bases.index(base))],
-        xaxis_title="dimension",
+        xaxis_title=f"dimension of {d_model}",
         yaxis_title="position",
         yaxis_autorange="reversed",
         height=480,
@@ -67,7 +66,7 @@ def base_slider(d_model: int, length: int = 64, base: float = 10_000.0) -> go.Fi
     return fig
 
 
-def offset_slider(d_model: int, base: float, offsets: Sequence[int] = tuple(range(-8, 17))) -> go.Figure:
+def offset_slider(base: float, d_model: int = 12, offsets: Sequence[int] = tuple(range(-4, 13))) -> go.Figure:
     """Heat map of the shift matrix with a slider for the offset k."""
     matrices = [shift_matrix(k, d_model, base).numpy().round(2) for k in offsets]
     start = list(offsets).index(1)
