@@ -472,6 +472,22 @@ def canonical(notebook) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
+def doubtful(notebook: dict) -> list[str]:
+    """Outputs that will differ next time or on another machine, by cell."""
+    found = []
+    for cell in code_cells(notebook):
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            shown = "".join(output.get("text", "")) + "".join(data.get("text/plain", ""))
+            if output.get("name") == "stderr":
+                found.append(f"cell {cell['id']} wrote to stderr: {shown.strip()[:80]}")
+            elif re.search(r"\b0x[0-9a-f]{6,}", shown):
+                found.append(f"cell {cell['id']} shows an object's address: {shown.strip()[:80]}")
+            elif "image/png" in data and "figure" not in output["metadata"]:
+                found.append(f"cell {cell['id']} shows a picture without helpers.show")
+    return found
+
+
 def install_figures(fresh: Path, target: Path, numbers: list[str]) -> int:
     """Move the figures of ``numbers`` to ``target``; those notebooks' older figures go, the manifest is merged."""
     target.mkdir(parents=True, exist_ok=True)
@@ -528,6 +544,8 @@ def do_execute(args) -> int:
             fresh = Path(folder)
             with ended(progress):
                 text = run_in_place(path, fresh, progress)
+            for warning in doubtful(json.loads(text)):
+                say(f"    warning: {warning}")
             same = path.read_text(encoding="utf-8") == text
             temporary = path.with_name(f".{path.name}.new")
             temporary.write_text(text, encoding="utf-8", newline="\n")

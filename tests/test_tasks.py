@@ -400,6 +400,18 @@ def test_interruption_leaves_everything_as_it_was(tmp_path, command):
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {"02_old.png"}
 
 
+def test_doubtful_outputs_are_named():
+    def cell(**output):
+        return {"cell_type": "code", "source": "x", "id": "a", "outputs": [output]}
+
+    address = cell(output_type="execute_result", metadata={}, data={"text/plain": ["<object at 0x7fdb50252c10>"]})
+    stderr = cell(output_type="stream", name="stderr", text=["careful"])
+    picture = cell(output_type="display_data", metadata={}, data={"image/png": "", "text/plain": "<Figure>"})
+    fine = cell(output_type="stream", name="stdout", text=["0x1"])
+    words = [" ".join(tasks.doubtful({"cells": [one]})) for one in (address, stderr, picture, fine)]
+    assert "address" in words[0] and "careful" in words[1] and "helpers.show" in words[2] and not words[3]
+
+
 # -------------------------------------------------------------------------------------------- what stamp generates
 
 
