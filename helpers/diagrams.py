@@ -56,7 +56,7 @@ def doors(highlight: str | None = None) -> plt.Figure:
     """
     if highlight is not None:
         one_of("highlight", highlight, DOORS)
-    fig, ax = plt.subplots(figsize=(8, 4.7))
+    fig, ax = plt.subplots(figsize=(8, 4.7), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     ax.set(xlim=(0, 16), ylim=(-0.15, 9.2), aspect="equal")
     ax.axis("off")
