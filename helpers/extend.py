@@ -60,6 +60,8 @@ LEADING = ("none", "pi", "ntk", "parts32", "yarn", "yarn_paper", "llama3", "abf"
 TUNED = ("none", "pi", "ntk", "yarn", "llama3", "abf")
 RECALL = ("none", "none+t", "pi", "ntk", "ntk+t", "yarn-t", "yarn", "llama3")
 RECALL_TUNED = ("none", "pi", "ntk", "yarn")
+SWEEP = (2, 4, 8, 16, 32, 64)
+"""Factors given to NTK-aware at a fixed length: does it need more than the length asks for?"""
 LONGER = ("none", "pi")
 """Fine-tuned four times as long: does position interpolation catch up?"""
 
@@ -157,7 +159,7 @@ def _reading(loss: dict[int, torch.Tensor], last: dict[int, float]) -> dict:
     }
 
 
-STAGES = ("zero_shot", "pairs", "tuned", "retrieval")
+STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval")
 
 
 def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") -> None:
@@ -171,7 +173,13 @@ def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") ->
     if stage in stored:
         return
     start = time.perf_counter()
-    work = {"zero_shot": record_zero_shot, "pairs": record_pairs, "tuned": record_tuned, "retrieval": record_retrieval}
+    work = {
+        "zero_shot": record_zero_shot,
+        "pairs": record_pairs,
+        "tuned": record_tuned,
+        "sweep": record_sweep,
+        "retrieval": record_retrieval,
+    }
     stored[stage] = work[one_of("stage", stage, STAGES)](seed, preset, device)
     stored["seconds"][stage] = round(time.perf_counter() - start, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,6 +204,14 @@ def record_pairs(seed: int, preset: str, device: str = "cpu") -> dict:
     """Slow one pair at a time, the others as trained: last-32 loss inside and beyond the length."""
     settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
     return {str(pair): slow_one_pair(model, pair, settings, device) for pair in range(settings.head_dim // 2)}
+
+
+def record_sweep(seed: int, preset: str, device: str = "cpu") -> dict:
+    """NTK-aware with other factors than the length asks for: {factor: {length: last-32 loss}}."""
+    settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
+    lengths = [n * settings.train_len for n in FACTORS[1:]]
+    rows = {f: zero_shot(model, "ntk", f, settings, lengths, device)[1] for f in SWEEP}
+    return {str(f): {str(n): round(v, 4) for n, v in row.items()} for f, row in rows.items()}
 
 
 def slow_one_pair(
@@ -282,6 +298,10 @@ class Recorded:
     def pair(self, pair: int, length: int) -> list[float]:
         """Last-32 loss with one pair slowed, one number a seed."""
         return [s["pairs"][str(pair)][str(length)] for s in self.seeds.values()]
+
+    def sweep(self, factor: int, length: int) -> list[float]:
+        """Last-32 loss of NTK-aware with this factor, one number a seed."""
+        return [s["sweep"][str(factor)][str(length)] for s in self.seeds.values()]
 
     def recall(self, method: str, length: int, tuned: bool = False) -> torch.Tensor:
         """Recall in percent, (seeds, depths)."""

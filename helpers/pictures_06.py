@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import FancyBboxPatch, Wedge
 from torch import Tensor
 
-from .encodings.extension import LABELS, RULES, extend, rotations
+from .encodings.extension import RULES, extend, rotations
 from .encodings.rope import rope_frequencies
 from .plotting import ACCENT, INK, MUTED
 
@@ -146,12 +146,26 @@ def clocks(inv_freq: Tensor, trained: int, asked: int) -> plt.Figure:
     return fig
 
 
-def spread(ax: plt.Axes, x: float, values: Sequence[float], width: float = 0.0, **kwargs) -> None:
+def by_position(ax: plt.Axes, curves: Sequence[Sequence[float]], width: int = 8, merge: int = 2, **line) -> None:
+    """Loss by position: mean over seeds as a line, lowest to highest seed as a band.
+
+    Args:
+        ax: where to draw.
+        curves: one list a seed, the loss of consecutive blocks of ``width`` positions.
+        merge: blocks averaged into one point.
+        line: keyword arguments of ``ax.plot``.
+    """
+    seeds = np.array(curves)
+    seeds = seeds.reshape(len(seeds), -1, merge).mean(2)
+    x = (np.arange(seeds.shape[1]) + 0.5) * width * merge
+    ax.fill_between(x, seeds.min(0), seeds.max(0), color=line["color"], alpha=0.18, linewidth=0)
+    ax.plot(x, seeds.mean(0), **{**line, "marker": "none"})
+
+
+def spread(ax: plt.Axes, x: float, values: Sequence[float], **marker) -> None:
     """Mean of the seeds as a marker, lowest to highest as a bar."""
-    low, mid, high = min(values), float(np.mean(values)), max(values)
-    color = kwargs["color"]
-    ax.plot([x, x], [low, high], color=color, linewidth=3.5, alpha=0.35, solid_capstyle="butt")
-    ax.plot([x], [mid], linestyle="none", **{k: v for k, v in kwargs.items() if k != "linestyle"})
+    ax.plot([x, x], [min(values), max(values)], color=marker["color"], linewidth=4, alpha=0.3, solid_capstyle="butt")
+    ax.plot([x], [float(np.mean(values))], **{**marker, "linestyle": "none"})
 
 
 def rows_of_methods(
@@ -257,9 +271,3 @@ def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Se
         ax.set_xlabel("length" if i // columns == rows - 1 else "")
         ax.set_ylabel("depth" if i % columns == 0 else "")
     return fig
-
-
-__all__ = [
-    "LABELS", "STYLES", "clocks", "decision_guide", "every_rule", "every_rule_interactive", "recall_grids",
-    "rows_of_methods", "slow_downs", "spread", "style",
-]  # fmt: skip
