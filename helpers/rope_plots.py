@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+import seaborn as sns
 import torch
 from matplotlib.patches import Arc, Circle
 from torch import Tensor
 
-from .plotting import ACCENT, INK, MUTED, color, line
+from .plotting import ACCENT, INK, MUTED, color, line, matrix
 
 QUERY, KEY = "#d55e00", "#0173b2"
 
@@ -151,7 +153,7 @@ def logit_by_distance(
         ax.set(title=f"base {base:,.0f}", xscale="log", xlabel="distance (tokens)", ylim=(-0.65, 1.05))
         ax.minorticks_off()
     axes[0].set_ylabel("logit of q = k = 1, over its maximum")
-    axes[0].legend(loc="upper right")
+    axes[-1].legend(loc="lower left")
 
     def lines(base: float) -> list[go.Scatter]:
         made = []
@@ -181,7 +183,7 @@ def by_arm(results: Mapping[str, Mapping[str, dict]], chance: float) -> plt.Figu
     """Accuracy by training step: one color an arm, thin lines for seeds, a thick line for their mean."""
     styles = {
         "rope": line("rope", marker="none"),
-        "pope": line("pope", marker="none", label="PoPE, as published (phases start at 0)"),
+        "pope": line("pope", marker="none", label="PoPE, phases start at 0"),
         "pope, uniform start": {"color": "#8c613c", "linestyle": "-.", "label": "PoPE, phases start anywhere"},
         "pope, unbounded phase": {"color": "#0173b2", "linestyle": (0, (1, 1)), "label": "PoPE, phases not bounded"},
     }
@@ -216,4 +218,161 @@ def freezing(short: Mapping[str, float], long: Mapping[str, float], labels: tupl
         for i, key in enumerate(groups):
             ax.text(i, found[key] * 1.03, f"{found[key]:.0f}", ha="center", fontsize=8, color=INK)
     axes[0].set_ylabel("perplexity")
+    return fig
+
+
+def losses(found: Mapping[str, Tensor]) -> plt.Figure:
+    """Loss by position of the right layout, of mixed layouts, without rotation, and after sorting the rows."""
+    styles = {"right": ("-", color("rope")), "mixed layouts": ("--", INK), "no rotation": (":", MUTED)}
+    fig, ax = plt.subplots(figsize=(7.2, 3.2))
+    x = np.arange(1, len(found["right"]) + 1)
+    for name, (style, shade) in styles.items():
+        ax.plot(x, found[name], ls=style, color=shade, label=f"{name}: {found[name].mean():.1f}")
+    repaired = found["mixed, then rows sorted"]
+    ax.plot(x[::4], repaired[::4], "o", mfc="none", color=color("rope"), label="mixed, then rows sorted")
+    ax.set(xlabel="position in the window", ylabel="loss (nats a character)", xlim=(0, len(x) + 1), ylim=(1.2, 4.3))
+    ax.legend(ncols=2, loc="upper right")
+    return fig
+
+
+def two_matrices(left: Tensor, right: Tensor, titles: tuple[str, str]) -> plt.Figure:
+    """Two matrices of logits side by side, each on its own scale."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.5))
+    for ax, values, title in zip(axes, (left, right), titles, strict=True):
+        matrix(ax, values, title=title, signed=True, colorbar="logit")
+    return fig
+
+
+def periods(by_base: Mapping[float, Tensor], contexts: Sequence[int]) -> plt.Figure:
+    """Tokens for one turn by pair, one line a base, with horizontal lines at context lengths."""
+    fig, ax = plt.subplots(figsize=(7.2, 3.6))
+    looks = (("#d55e00", "-"), ("#0173b2", "--"), ("#949494", "-."))
+    for (base, tokens), (shade, style) in zip(by_base.items(), looks, strict=True):
+        ax.plot(tokens, color=shade, ls=style, label=f"base {base:,.0f}")
+    for length in contexts:
+        ax.axhline(length, color=INK, lw=0.9)
+        ax.text(0.5, length * 1.15, f"a context of {length:,} tokens", fontsize=8)
+    last = len(tokens) - 1
+    ax.set(yscale="log", xlabel="pair, fast to slow", ylabel="tokens for one full turn", xlim=(0, last))
+    ax.minorticks_off()
+    ax.legend(loc="lower right")
+    return fig
+
+
+def decay_limits(curve: Tensor, rises: Tensor, distances: Tensor, random: Tensor, peaked: Tensor) -> plt.Figure:
+    """Three panels: equal vectors with every rise marked, random vectors (mean and spread), a chosen key."""
+    fig, axes = plt.subplots(1, 3, figsize=(7.8, 3.0))
+    axes[0].plot(curve[:80], color=color("rope"))
+    up = np.arange(1, 80)[rises[:79]]
+    axes[0].plot(up, curve[up], ".", color=INK, ms=4, label="higher than before")
+    axes[0].legend(loc="upper right", fontsize=8)
+    mean, spread, x = random.mean(0), random.std(0), np.arange(len(distances))
+    axes[1].fill_between(x, mean - spread, mean + spread, color=color("rope"), alpha=0.25, lw=0)
+    axes[1].plot(x, mean, color=color("rope"))
+    axes[1].set_xticks(x[::3], [f"{n:,}" for n in distances[::3].tolist()])
+    axes[2].plot(peaked, color=color("rope"))
+    axes[2].axvline(int(peaked.argmax()), color=INK, lw=0.9)
+    for ax, title in zip(axes, ("q = k = 1", "random q and k", "k chosen for 40"), strict=True):
+        ax.set(title=title, xlabel="distance (tokens)")
+    axes[0].set_ylabel("logit, over its maximum")
+    axes[1].set_ylabel("logit")
+    return fig
+
+
+def rounded_positions(shifts: Sequence[int], exact: list[float], rounded: list[float], blind: float) -> plt.Figure:
+    """What bfloat16 stores near 256, and the loss of one window at growing positions."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.2))
+    near = torch.arange(244, 277)
+    axes[0].plot(near, near, color=MUTED, lw=1.2, label="exact")
+    axes[0].plot(near, near.bfloat16().float(), ".", color=color("rope"), label="bfloat16")
+    axes[0].set(title="What is stored", xlabel="position", ylabel="stored as")
+    x = np.arange(len(shifts))
+    axes[1].plot(x, rounded, "o-", color=color("rope"), label="positions in bfloat16")
+    axes[1].plot(x, exact, "s-", color=MUTED, label="integers")
+    axes[1].axhline(blind, color=INK, lw=0.9, ls=":", label="no rotation at all")
+    axes[1].set_xticks(x, [f"{s:,}" if s < 1000 else f"{s // 1024}k" for s in shifts])
+    label = "the same 64 characters, starting at position"
+    axes[1].set(title="What it costs", xlabel=label, ylabel="loss (nats)", ylim=(1.6, 3.2))
+    axes[0].legend(loc="upper left")
+    axes[1].legend(loc="center left", bbox_to_anchor=(0.0, 0.62), fontsize=8)
+    return fig
+
+
+def bug_costs(cost: pd.DataFrame) -> plt.Figure:
+    """Annotated heat map: loss added by each bug (rows) in each scheme (columns)."""
+    fig, ax = plt.subplots(figsize=(7.6, 3.7))
+    bar = {"label": "nats a character"}
+    sns.heatmap(cost, annot=True, fmt="+.2f", cmap="cividis", vmin=0, vmax=1.2, ax=ax, linewidths=1, cbar_kws=bar)
+    ax.set(title="What each bug adds to the loss")
+    ax.tick_params(length=0)
+    return fig
+
+
+def waves(distance: Tensor, rope: Mapping[float, Tensor], pope: Mapping[float, Tensor]) -> plt.Figure:
+    """One term of the logit against distance for several contents: RoPE on the left, PoPE on the right."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.1))
+    shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.85, len(rope)))
+    for ax, curves, title in zip(
+        axes, (rope, pope), ("RoPE: content shifts the wave", "PoPE: content scales it"), strict=True
+    ):
+        for (content, curve), shade in zip(curves.items(), shades, strict=True):
+            ax.plot(distance, curve, color=shade, label=f"{content:+.1f}" if ax is axes[0] else None)
+        ax.set(title=title, xlabel="distance (tokens)")
+    axes[0].set_ylabel("part of the logit")
+    fig.legend(title="content", loc="outside right center")
+    return fig
+
+
+def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor) -> plt.Figure:
+    """Length by pair averaged over heads, and attention to the token before against the share of fast pairs."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3))
+    mean, pairs = share.mean((0, 1)), share.shape[-1]
+    axes[0].bar(range(pairs), 100 * mean, color=np.where(slow, color("rope"), "#bbbbbb"))
+    axes[0].axhline(100 / pairs, color=INK, lw=0.9, ls=":")
+    axes[0].set(title="Where the length sits", xlabel="pair (fast to slow)", ylabel="part of |q||k| (%)")
+    axes[0].text(19.5, 12.5, "never finish\na turn", ha="right", color=color("rope"), fontsize=9)
+    axes[0].text(0, 100 / pairs + 0.3, "even", fontsize=8, color=INK)
+    x, y = 100 * fast_share.flatten(), 100 * previous.flatten()
+    axes[1].scatter(x, y, s=14, color=color("sinusoidal"), alpha=0.6)
+    axes[1].set(title=f"{len(x)} heads", xlabel="part in the 8 fastest pairs (%)")
+    axes[1].set_ylabel("attention on the token before (%)")
+    top = int(y.argmax())
+    label = f"layer {top // previous.shape[1]}, head {top % previous.shape[1]}"
+    place = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    axes[1].annotate(label, (x[top], y[top]), fontsize=8, **place)
+    return fig
+
+
+def maps(seen: Mapping[tuple[int, int], Tensor]) -> plt.Figure:
+    """Logits over an image from several query patches, on one scale; the query is marked."""
+    fig, axes = plt.subplots(1, len(seen), figsize=(7.8, 2.9))
+    top = max(values.max().item() for values in seen.values())
+    for ax, ((row, column), values) in zip(axes, seen.items(), strict=True):
+        matrix(ax, values, title=f"from ({row}, {column})", xlabel="column", ylabel="row", limit=top)
+        ax.plot(column, row, "s", mfc="none", mec="white", mew=2, ms=10)
+        ax.set_aspect("equal")
+    return fig
+
+
+def sections(period: Tensor, edges: Sequence[int], names: Sequence[str]) -> plt.Figure:
+    """Periods of the pairs, one marker an axis."""
+    fig, ax = plt.subplots(figsize=(7.2, 3.0))
+    looks = (("#0173b2", "o"), ("#de8f05", "s"), ("#029e73", "^"))
+    for name, (shade, marker), low, high in zip(names, looks, edges, edges[1:], strict=False):
+        label = f"{name}: {period[low]:,.0f} to {period[high - 1]:,.0f}"
+        ax.plot(range(low, high), period[low:high], marker, color=shade, ms=4, label=label)
+    ax.set(yscale="log", xlabel="pair", ylabel="steps for one turn")
+    ax.minorticks_off()
+    ax.legend(title="follows, with periods")
+    return fig
+
+
+def fading(distance: Tensor, curves: Mapping[str, Tensor]) -> plt.Figure:
+    """Factors by distance, one line a pair."""
+    fig, ax = plt.subplots(figsize=(7.2, 3.0))
+    looks = (("#d55e00", "-"), ("#0173b2", "--"), (INK, ":"))
+    for (name, curve), (shade, style) in zip(curves.items(), looks, strict=True):
+        ax.plot(distance, curve, color=shade, ls=style, label=name)
+    ax.set(xlabel="distance (tokens)", ylabel="factor on the pair", ylim=(0, 1.05))
+    ax.legend()
     return fig
