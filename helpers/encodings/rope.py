@@ -42,13 +42,13 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> T
         layout: ``half`` pairs channel i with i + head_dim/2; ``interleaved`` pairs 2i with 2i + 1.
 
     Returns:
-        The shape and dtype of x. The norm of every pair is kept.
+        The shape of x, in the wider dtype of x and the tables. The norm of every pair is kept.
     """
-    if layout == "half":
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+    if layout == "half":  # (a, b) -> (a cos - b sin, b cos + a sin), where rolling by half the width swaps a and b
+        return x * torch.cat([cos, cos], dim=-1) + x.roll(x.shape[-1] // 2, -1) * torch.cat([-sin, sin], dim=-1)
+    x = x.to(torch.promote_types(x.dtype, cos.dtype))
+    turned = torch.complex(x[..., 0::2], x[..., 1::2]) * torch.complex(cos, sin)  # the same, as one product
+    return torch.view_as_real(turned).flatten(-2)
 
 
 def layout_permutation(head_dim: int) -> Tensor:
