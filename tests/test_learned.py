@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import race
+from helpers import race, scale_study
 from helpers.encodings import build
 from helpers.encodings.base import positions
 from helpers.encodings.learned import Learned, bert_input, interpolate_table, table_rows
@@ -182,3 +182,51 @@ def test_rows_that_no_input_visits_only_shrink():
     factor = math.prod([1 - settings.lr * 0.1] * settings.steps)
     torch.testing.assert_close(table[8:].detach(), factor * before[8:])
     assert (table[:8].detach() - factor * before[:8]).abs().max() > 1e-3
+
+
+def test_size_of_bert_base():
+    """The notebook counts BERT-base by hand: 109,482,240."""
+    with torch.device("meta"):
+        model = transformers.BertModel(transformers.BertConfig())
+    assert sum(p.numel() for p in model.parameters()) == 109_482_240
+
+
+# ------------------------------------------------------------------------------------------------ the scale study
+
+
+def test_scale_study_starts_as_it_says():
+    settings = race.Settings(d_model=32, n_heads=4, n_layers=1, train_len=16, lengths=(16, 32))
+    plain = race.make_model("learned", settings, 0)
+    for condition, (scheme, token_std, position_std) in scale_study.CONDITIONS.items():
+        model = scale_study.make(condition, 0, settings)
+        assert model.tokens.weight.std().item() == pytest.approx(token_std, rel=0.1)
+        if condition in ("learned, small table", "learned, both small"):
+            assert model.encoding.table.weight.std().item() == pytest.approx(position_std, rel=0.1)
+        if scheme == "sinusoidal":
+            added = model.encoding.embed(torch.zeros(1, 16, 32), model.encoding.prepare(positions(16), None, None))
+            assert added.square().mean().sqrt().item() == pytest.approx(position_std, rel=1e-3)
+    ids = torch.randint(70, (2, 16))
+    torch.testing.assert_close(scale_study.make("learned, gain 10", 0, settings)(ids), plain(ids))
+    torch.testing.assert_close(
+        scale_study.make("T5, gain 10", 0, settings)(ids), race.make_model("t5", settings, 0)(ids)
+    )
+
+
+def test_snapshots_see_the_beginning_and_the_end():
+    layer = nn.Linear(2, 2)
+    with scale_study.Snapshots(layer, layer.weight, (0, 2)) as kept:
+        for _ in range(5):
+            layer(torch.ones(1, 2))
+            with torch.no_grad():
+                layer.weight.add_(1)
+    assert list(kept) == [0, 2, 5]
+    torch.testing.assert_close(kept[5], kept[0] + 5)
+    layer(torch.ones(1, 2))
+    assert list(kept) == [0, 2, 5]
+
+
+def test_scale_study_is_recorded():
+    study = scale_study.recorded()
+    assert set(study) == set(scale_study.CONDITIONS) and all(len(runs) >= 3 for runs in study.values())
+    snapshots = scale_study.recorded_snapshots()
+    assert list(snapshots)[0] == 0 and len(snapshots) == 6 and scale_study.recorded_bias().shape == (32, 4)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import pretrained_bert, weights
+from helpers import pretrained_bert, pretrained_vit, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENT = b"only bytes, nothing to execute" * 10
@@ -238,3 +238,45 @@ def test_tampered_record_is_noticed(tmp_path, monkeypatch):
 def test_asset_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         weights.ASSETS["minilm"].sha256 = "0"
+
+
+# --------------------------------------------------------------------------------------------------- the ViT grid
+
+
+def _field(number: int, value: bytes | int) -> bytes:
+    """One protobuf field, by hand."""
+
+    def varint(n: int) -> bytes:
+        out = b""
+        while n > 127:
+            out, n = out + bytes([n & 127 | 128]), n >> 7
+        return out + bytes([n])
+
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def test_onnx_tensors_are_read_without_onnx():
+    values = np.arange(600, dtype="<f4")
+    tensor = _field(1, 2) + _field(1, 300) + _field(2, 1) + _field(9, values.tobytes())
+    integers = _field(1, 3) + _field(2, 7) + _field(9, np.arange(3, dtype="<i8").tobytes())
+    node = _field(5, _field(5, tensor))
+    model = _field(1, 8) + _field(7, _field(1, node) + _field(5, tensor) + _field(5, integers))
+    found = list(pretrained_vit.tensors(model))
+    assert [shape for shape, _ in found] == [(2, 300), (2, 300)]
+    assert all((array == values).all() for _, array in found)
+    with pytest.raises(ValueError, match="cut short"):
+        list(pretrained_vit.tensors(model[:-10]))
+
+
+def test_vit_record_has_provenance():
+    stored = pretrained_vit.recorded()
+    assert stored["provenance"]["file_sha256"] == weights.ASSETS["vit-grid"].sha256
+    assert stored["provenance"]["package"] == weights.ASSETS["vit-grid"].requirement
+
+
+@pytest.mark.skipif(not weights.available("vit-grid"), reason="opt-in weights are not installed")
+def test_vit_grid_is_recomputed():
+    fresh = pretrained_vit.measure()
+    assert {k: v for k, v in pretrained_vit.recorded().items() if k != "provenance"} == pytest.approx(fresh, abs=0.2)
