@@ -146,3 +146,24 @@ def windows(count: int, length: int) -> Tensor:
         text = corpus.encode("The Congress shall have power to declare war, and to raise and support armies. " * 200)
     starts = torch.linspace(0, len(text) - length, count).long()
     return text[starts[:, None] + torch.arange(length)]
+
+
+def attention(maps: dict[str, Tensor], profiles: dict[str, Tensor], head: int, size: int = 64) -> plt.Figure:
+    """Average attention maps of one head, and the weight by distance of every head.
+
+    Args:
+        maps: name -> (heads, T, T); two of them.
+        profiles: name -> (heads, reach), weight k steps back; drawn dotted, solid and dashed in this order.
+        head: which head of the maps to draw.
+        size: rows and columns of the maps to draw.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(7.8, 2.9), width_ratios=(1, 1, 1.25))
+    for ax, (name, weights) in zip(axes, maps.items(), strict=False):
+        corner = weights[head, :size, :size]
+        plotting.matrix(ax, corner, limit=0.3, title=name.capitalize(), xlabel="key", ylabel="query")
+    for (name, values), style in zip(profiles.items(), (":", "-", "--"), strict=True):
+        color = plotting.color("sinusoidal") if style == "-" else plotting.INK
+        axes[2].plot(values.T, style, color=color, linewidth=1, alpha=0.7, label=[name] + ["_"] * (len(values) - 1))
+    axes[2].set(title="All eight heads", xlabel="characters back", ylabel="weight", ylim=(0, None))
+    axes[2].legend(fontsize=8)
+    return fig
