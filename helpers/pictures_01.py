@@ -124,6 +124,22 @@ def told_apart(counts: Mapping[str, int]) -> plt.Figure:
     return fig
 
 
+def schemes_told_apart(counts: Mapping[str, int]) -> plt.Figure:
+    """Scheme -> number of orders told apart, as bars in the colors of the schemes."""
+    fig, ax = plt.subplots(figsize=(7.6, 3.4))
+    rows = range(len(counts))
+    ax.barh(rows, counts.values(), color=[plotting.color(name) for name in counts], height=0.66)
+    for row, n in enumerate(counts.values()):
+        ax.text(n + 0.8, row, str(n), va="center", weight="bold", color=INK)
+    ax.set_yticks(rows, [plotting.label(name) for name in counts])
+    ax.invert_yaxis()
+    ax.grid(False)
+    ax.spines["bottom"].set_visible(False)
+    ax.set(xlim=(0, 66), xticks=[])
+    ax.tick_params(axis="y", length=0)
+    return fig
+
+
 def task_scores(scores: Mapping[tuple[str, str], Sequence[float]]) -> plt.Figure:
     """(task, scheme) -> one accuracy a seed, 0 to 1, as points."""
     fig, ax = plt.subplots(figsize=(7.4, 3))
