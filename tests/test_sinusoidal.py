@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import sources
+from helpers import race, sources, variants
 from helpers.encodings import Sinusoidal, build, positions
 from helpers.encodings.sinusoidal import (
     CONVENTIONS,
@@ -188,3 +190,75 @@ def test_frequencies_fall_from_one():
         assert w.dtype == torch.float64 and w[0] == 1 and (w.diff() < 0).all()
         ratio = w[1:] / w[:-1]
         assert torch.allclose(ratio, ratio[:1].expand_as(ratio))
+
+
+def test_whisper_rows_are_the_ones_described():
+    note = (sources.DATA / "whisper_encoder_positions.md").read_text(encoding="utf-8")
+    data = (sources.DATA / "whisper_encoder_positions.npz").read_bytes()
+    assert hashlib.sha256(data).hexdigest() in note
+
+
+# ------------------------------------------------------------------------------------- variants of door 1
+
+
+SMALL = dataclasses.replace(race.Settings(), d_model=16, n_heads=2, n_layers=2)
+
+
+def test_concatenation_keeps_words_and_positions_apart():
+    encoding, x, p = variants.Concatenated(16, width=4), torch.randn(2, 5, 16), positions(5)
+    out = encoding.embed(x, encoding.prepare(p, p, None))
+    assert torch.equal(out[..., :12], x[..., :12])
+    assert torch.equal(out[..., 12:], sinusoidal_table(p, 4).expand(2, 5, 4))
+    narrow = variants.Concatenated(16, width=4, overlap=True)
+    shared = narrow.embed(x, narrow.prepare(p, p, None)) - out
+    assert not shared[..., :12].any() and torch.allclose(shared[..., 12:], x[..., 12:], atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", variants.VARIANTS)
+def test_variants_share_the_weights_and_differ_in_what_they_do(variant):
+    ids = torch.arange(12)[None]
+    none, model = race.make_model("none", SMALL, 3), variants.make_model(variant, SMALL, 3)
+    assert all(torch.equal(a, b) for a, b in zip(none.parameters(), model.parameters(), strict=True))
+    assert not torch.allclose(model(ids), none(ids), atol=1e-3)
+
+
+def test_the_lost_residual_forgets_and_the_kept_one_does_not():
+    same = torch.zeros(1, 6, dtype=torch.long)
+    for variant, forgets in (("every", False), ("lost", True), ("lost_once", True)):
+        model = variants.make_model(variant, SMALL, 0)
+        for block in model.blocks:
+            torch.nn.init.zeros_(block.attention.out.weight)
+        out = model(same)
+        assert torch.allclose(out, out[:, :1], atol=1e-5) == forgets, variant
+
+
+def test_every_with_one_block_is_the_plain_model():
+    settings_ = dataclasses.replace(SMALL, n_layers=1)
+    ids = torch.arange(9)[None]
+    plain, every = race.make_model("sinusoidal", settings_, 1), variants.make_model("every", settings_, 1)
+    assert torch.allclose(plain(ids), every(ids), atol=1e-5)
+
+
+def test_windows_start_anywhere_only_in_training():
+    encoding, p = variants.Anywhere(8, spread=100), positions(4)
+    table = sinusoidal_table(torch.arange(104), 8)
+    starts = set()
+    for _ in range(20):
+        rows = encoding.train().prepare(p, p, None)[0]
+        start = int((table - rows[0]).abs().sum(1).argmin())
+        assert torch.allclose(rows, table[start : start + 4])
+        starts.add(start)
+    assert len(starts) > 5
+    assert torch.equal(encoding.eval().prepare(p, p, None)[0], table[:4])
+
+
+def test_variants_name_bad_arguments_and_recorded_seeds_are_five():
+    with pytest.raises(ValueError, match="^width="):
+        variants.Concatenated(16, width=16)
+    with pytest.raises(ValueError, match="^width="):
+        variants.Concatenated(16, width=3)
+    with pytest.raises(ValueError, match="^variant="):
+        variants.make_model("concat", SMALL, 0)
+    recorded = variants.recorded()
+    assert set(recorded) == set(variants.VARIANTS) and all(len(v) == 5 for v in recorded.values())
+    assert all(len(v) == 5 for v in variants.recorded_anywhere().values())
