@@ -195,9 +195,9 @@ def by_arm(results: Mapping[str, Mapping[str, dict]], chance: float) -> plt.Figu
             ax.plot(steps, 100 * curve, **{**styles[arm], "label": None, "linewidth": 0.8, "alpha": 0.55})
         ax.plot(steps, 100 * curves.mean(0), **styles[arm])
     ax.axhline(100 * chance, color=MUTED, lw=0.9, zorder=0)
-    ax.text(0, 100 * chance + 1.5, "chance, within the list", fontsize=8, color="#666666")
+    ax.text(steps[-1], 100 * chance - 1.5, "chance, within the list", fontsize=8, color="#666666", ha="right", va="top")
     ax.set(xlabel="training step", ylabel="answers right (%)", ylim=(0, 104), xlim=(0, None))
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.95))
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.36))
     return fig
 
 
@@ -206,7 +206,7 @@ def freezing(short: Mapping[str, float], long: Mapping[str, float], labels: tupl
     fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), sharey=True)
     for ax, found, name in zip(axes, (short, long), labels, strict=True):
         groups = [key for key in found if key != "intact"]
-        hurt = [found[key] > 1.5 * found["intact"] for key in groups]
+        hurt = [found[key] > 2 * found["intact"] for key in groups]
         ax.bar(range(len(groups)), [found[key] for key in groups], color=[ACCENT if h else "#bbbbbb" for h in hurt])
         ax.axhline(found["intact"], color=INK, lw=1.2)
         ax.text(len(groups) - 0.5, found["intact"] * 0.93, "intact", ha="right", va="top", fontsize=8, color=INK)
