@@ -34,6 +34,7 @@ GUARDS = {
     "sinusoidal": ["sinusoidal"], "t5": ["relative"], "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],
 }  # fmt: skip
 COMMON = ["contract", "validate", "model"]
+FIRST = ["defaults", "closed_forms"]  # quick, and about every scheme
 
 OPPOSITE = {"Add": ("Sub", "Mul"), "Sub": ("Add", "Mul"), "Mul": ("Div", "Add"), "Div": ("Mul", "Sub"), "Pow": ("Mul",),
             "FloorDiv": ("Div", "Mul"), "Mod": ("Mul",), "BitAnd": ("BitOr",), "BitOr": ("BitAnd",)}  # fmt: skip
@@ -153,12 +154,12 @@ def survives(stem: str, source: str, limit: int) -> bool:
         name = f"helpers.encodings.{stem}"
         sys.meta_path.insert(0, Mutant(name, FOLDER / f"{stem}.py", source))
         code = 0
-        for guard in dict.fromkeys([*GUARDS.get(stem, []), *COMMON]):
+        for guard in dict.fromkeys([*FIRST, *GUARDS.get(stem, []), *COMMON]):
             file = ROOT / "tests" / f"test_{guard}.py"
             if code == 0 and file.exists():
                 arguments = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
-                # A mutant of one scheme cannot show in the model tests of another.
-                arguments += ["-k", stem] if guard == "model" and stem != "base" else []
+                # A mutant of one scheme cannot show in the tests of another.
+                arguments += ["-k", stem] if guard in ("model", *FIRST) and stem != "base" else []
                 code = int(pytest.main([*arguments, str(file)]))
                 code = 0 if code == 5 else code  # 5: no test selected
         os._exit(1 if code else 0)

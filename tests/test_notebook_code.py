@@ -61,7 +61,7 @@ def vectors(*shape: int, seed: int = 0) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------------- 02
 
 
-@pytest.mark.parametrize(("d", "base"), itertools.product(WIDTHS, BASES))
+@pytest.mark.parametrize(("d", "base"), list(itertools.product(WIDTHS, BASES)))
 def test_sinusoidal_functions(d, base):
     same(get("02", "frequencies")(d, base), sinusoidal_frequencies(d, base))
     same(get("02", "table")(POSITIONS, d, base), sinusoidal_table(POSITIONS, d, base, dtype=torch.float64))
@@ -90,7 +90,7 @@ def test_the_sinusoidal_module(d, t):
 # ------------------------------------------------------------------------------------------------------- 03
 
 
-@pytest.mark.parametrize(("rows", "length"), itertools.product((2, 3, 8, 64), (2, 3, 7, 64, 200)))
+@pytest.mark.parametrize(("rows", "length"), list(itertools.product((2, 3, 8, 64), (2, 3, 7, 64, 200))))
 def test_interpolating_a_table(rows, length):
     table = vectors(rows, 5)
     found = get("03", "interpolate")(table, length)  # whose places come from a float32 linspace
@@ -128,7 +128,7 @@ def angles(position_ids, d, base):
     return angle.cos(), angle.sin()
 
 
-@pytest.mark.parametrize(("d", "base"), itertools.product(WIDTHS, BASES))
+@pytest.mark.parametrize(("d", "base"), list(itertools.product(WIDTHS, BASES)))
 def test_rope_in_both_layouts(d, base):
     x = vectors(len(POSITIONS), d)
     same(get("04", "frequencies")(d, base), rope_frequencies(d, base))
@@ -241,7 +241,9 @@ def test_fire_s_share_and_cope_s_counts():
 # ------------------------------------------------------------------------------------------------------- 06
 
 
-@pytest.mark.parametrize(("d", "base", "s"), itertools.product((4, 16, 64, 128), (1e4, 5e5), (1.0, 2.0, 8.0, 16.0)))
+@pytest.mark.parametrize(
+    ("d", "base", "s"), list(itertools.product((4, 16, 64, 128), (1e4, 5e5), (1.0, 2.0, 8.0, 16.0)))
+)
 def test_rules_of_extension(d, base, s):
     length = 4096
     theta = rope_frequencies(d, base)
@@ -257,7 +259,7 @@ def test_rules_of_extension(d, base, s):
         same(blended, rule("yarn", ramp=ramp).inv_freq)
 
 
-@pytest.mark.parametrize(("s", "length"), itertools.product((1.0, 2.0, 8.0), (64, 65, 128, 512)))
+@pytest.mark.parametrize(("s", "length"), list(itertools.product((1.0, 2.0, 8.0), (64, 65, 128, 512))))
 def test_the_released_dynamic_rule(s, length):
     scale = get("06", "released")(s, length, 64)
     expected = rope_frequencies(16, 1e4 * scale ** (16 / 14))
