@@ -1,7 +1,7 @@
 """Indirect indexing in small: find a symbol in a list and name the one a few places away (notebook 04).
 
-After Gopalakrishnan et al. 2025 (arXiv 2509.10534, section 4.1), who report RoPE 11% and PoPE 95%. Theirs is a larger
-model and a harder task; this is the easiest form of it that needs *what* and *where* at once.
+After Gopalakrishnan et al. 2025 (arXiv 2509.10534, section 4.1), who report RoPE 11% and PoPE 95%. This is not
+their setting but the easiest form of the task that needs *what* and *where* at once.
 
 ``python -m helpers.indexing`` trains every arm at every seed and writes ``results/indexing.json``.
 """
