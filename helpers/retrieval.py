@@ -343,7 +343,7 @@ def main() -> None:
     for name in args.only:
         for seed in range(args.seeds):
             record(name, seed, args.device)
-            last = recorded(name).results[-1]
+            last = next(r for r in recorded(name).results if r.seed == seed)
             cells = {n: [round(v) for v in row.tolist()] for n, row in last.accuracy.items()}
             print(name, "seed", seed, cells, f"{last.seconds:.0f} s", flush=True)
 
