@@ -52,9 +52,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Five waves a factor of three apart, and ten components that hold nearly everything: a sine and a cosine each.",
     ),
     "03_cosine": (
-        "Similarity matrix of 512 rows with fine stripes, and mean cosine against offset, which rises "
+        "Similarity matrix of rows 128 to 255, striped along diagonals, and mean cosine by offset, which rises "
         "again near 6, 12 and 17.",
-        "The neighbor is always the most similar row, and yet the cosine rises and falls with distance.",
+        "The most similar row is nearly always a neighbor, and yet the cosine rises and falls with distance.",
     ),
     "03_readout": (
         "Position read back against true position: a tight line for the trained table, a shapeless cloud"
