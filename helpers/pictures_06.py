@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.colors import LogNorm
 from matplotlib.patches import FancyBboxPatch, Wedge
 from torch import Tensor
 
 from .encodings.extension import RULES, extend, rotations
 from .encodings.rope import rope_frequencies
+from .extend import Recorded
 from .plotting import ACCENT, INK, MUTED
 
 # One color, line and marker a rule, through the whole notebook.
@@ -185,6 +187,263 @@ def rows_of_methods(
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
+
+
+def hero(recorded: Recorded, text: Tensor, factor: int = 8) -> plt.Figure:
+    """Loss by position of one model under four sets of frequencies, and the loss of a table of letter frequencies.
+
+    The table is counted on the character ids ``text``, and its loss is their entropy.
+    """
+    trained = recorded.settings.train_len
+    letters = torch.special.entr(torch.bincount(text.flatten()).double() / text.numel()).sum().item()
+    fig, ax = plt.subplots(figsize=(7.6, 3.6))
+    for method in ("none", "pi", "ntk", "yarn"):
+        by_position(ax, recorded.blocks(method, factor), **style(method))
+    ax.axhline(letters, color=INK, lw=1, ls=":")
+    ax.text(factor * trained - 4, letters + 0.02, "letter frequencies", fontsize=9, ha="right")
+    ax.axvline(trained, color=INK, lw=1, ls="--")
+    ax.text(trained - 2, 3.42, "trained\nlength", fontsize=9, ha="right")
+    ax.set(xlabel=f"position in a window of {factor * trained}", ylabel="loss (nats a character)")
+    ax.set_xlim(0, factor * trained)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def one_pair(recorded: Recorded, lengths: Sequence[int] = (64, 256)) -> plt.Figure:
+    """The loss with one pair slowed, inside and beyond the trained length."""
+    pairs = recorded.settings.head_dim // 2
+    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.1), sharey=True)
+    for ax, n, state in zip(axes, lengths, ("nothing to repair", "broken"), strict=True):
+        for pair in range(pairs):
+            spread(ax, pair, recorded.pair(pair, n), color="#0173b2", marker="o")
+        ax.axhline(recorded.center("none", 8, n), color=STYLES["none"]["color"], lw=1.4, label="no pair slowed")
+        ax.set(title=f"read out at {n}: {state}", xlabel="the one pair slowed by 4", xticks=range(pairs))
+    axes[0].set_ylabel("loss, last 32 positions")
+    axes[0].legend(loc="upper right")
+    return fig
+
+
+def unmasked(slowed: Mapping[str, np.ndarray], unfinished: int) -> plt.Figure:
+    """Slow-down by pair of the snippet called YaRN ("ntk"), and of YaRN's code and paper ("yarn", "yarn_paper")."""
+    names = {"ntk": "the snippet", "yarn": "YaRN, as released", "yarn_paper": "YaRN, as in its paper"}
+    fig, ax = plt.subplots(figsize=(7.2, 3))
+    for rule, name in names.items():
+        ax.plot(slowed[rule], **style(rule, marker="none", label=name))
+    ax.axvline(unfinished, color=MUTED, lw=1, ls="--")
+    ax.text(unfinished + 0.5, 1.15, "less than a turn", fontsize=9, color=INK)
+    ax.set_yscale("log", base=2)
+    ax.set_yticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+    ax.set(xlabel="pair (0 is the fastest)", ylabel="slowed down by", xlim=(0, 63))
+    ax.legend(loc="upper left")
+    return fig
+
+
+def ramps(panels: Mapping[str, Mapping[str, Tensor]]) -> plt.Figure:
+    """Share kept by pair, one panel a model: {title: {rule: (pairs,)}} with the rules yarn, yarn_paper and llama3."""
+    names = {
+        "yarn": "code ramp, beta 32",
+        "yarn_paper": "paper ramp, beta 32",
+        "llama3": "paper ramp, beta 4 (Llama 3)",
+    }
+    fig, axes = plt.subplots(1, len(panels), figsize=(7.8, 3.2), sharey=True)
+    for ax, (title, curves) in zip(axes, panels.items(), strict=True):
+        for rule, curve in curves.items():
+            ax.plot(curve, **style(rule, label=names[rule], marker="o" if len(curve) < 20 else "none"))
+        ax.set(title=title, xlabel="pair (0 is the fastest)")
+    axes[0].set_ylabel("share kept as trained")
+    axes[-1].legend(loc="upper right")
+    return fig
+
+
+def temperatures() -> plt.Figure:
+    """What YaRN's temperature multiplies logits by, and three wrong readings of it."""
+    s = np.linspace(1, 32, 100)
+    f = 0.1 * np.log(s) + 1
+    fig, ax = plt.subplots(figsize=(7.2, 3))
+    ax.plot(s, f**2, color="#029e73", lw=2.6, label="right: factor squared")
+    ax.plot(s, f, color="#0173b2", ls="--", label="factor on the logits once")
+    ax.plot(s, f**4, color="#d55e00", ls="-.", label="squared on cos and sin")
+    ax.plot(s, (0.1 * np.log10(s) + 1) ** 2, color="#949494", ls=":", label="logarithm to base 10")
+    ax.set(xlabel="factor s", ylabel="logits are multiplied by", xlim=(1, 32), ylim=(0.95, 3.3))
+    ax.legend(loc="upper left")
+    return fig
+
+
+def base_ticks(wavelengths: Mapping[str, Tensor]) -> plt.Figure:
+    """One row of ticks a base, one tick a pair, at the number of positions of one turn: {text: (pairs,)}."""
+    fig, ax = plt.subplots(figsize=(7.6, 2.1))
+    for row, (text, values) in enumerate(wavelengths.items()):
+        ax.vlines(values, 0.62 - row, 1.12 - row, color=("#0173b2", "#5d6d7e")[row], lw=1.3)
+        ax.text(3.6, 1.2 - row, text, fontsize=9.5, color=INK)
+    ax.set_xscale("log")
+    ax.set(xlabel="positions a pair needs for one turn", yticks=[], ylim=(-0.5, 1.5))
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
+def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: int) -> plt.Figure:
+    """Divergence from recomputation by length: {(layers, keys cached rotated): {length: nats}}."""
+    looks = ((True, "keys cached rotated", "#d55e00", "-"), (False, "keys cached unrotated", "#0173b2", "--"))
+    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.1), sharey=True)
+    for ax, n, title in ((axes[0], 1, "one layer (random weights)"), (axes[1], 2, "two layers (the race)")):
+        for after, name, color, line in looks:
+            ax.plot(
+                list(drifts[n, after]), list(drifts[n, after].values()), color=color, ls=line, marker="o", label=name
+            )
+        ax.axvline(trained, color=INK, lw=1, ls="--")
+        ax.axhspan(1e-10, 1e-6, color=MUTED, alpha=0.2, lw=0)
+        ax.set(title=title, xlabel="current length", yscale="log", ylim=(3e-10, 30))
+    axes[0].text(255, 1.5e-7, "equal up to rounding", fontsize=9, ha="right")
+    axes[0].set_ylabel("divergence (nats)")
+    axes[0].legend(loc="upper left")
+    return fig
+
+
+def zero_shot(
+    recorded: Recorded,
+    methods: Sequence[str],
+    live: Mapping[str, float],
+    asked: int,
+    factors: Sequence[int] = (2, 4, 8),
+) -> plt.Figure:
+    """Loss of every method at every factor: mean and range of the seeds; live values as open circles at ``asked``."""
+    trained, own = recorded.settings.train_len, recorded.center("none", 8, recorded.settings.train_len)
+    fig, ax = plt.subplots(figsize=(7.6, 3.7))
+    for i, m in enumerate(methods):
+        for x, s in enumerate(factors):
+            place = x + (i - (len(methods) - 1) / 2) * 0.085
+            spread(ax, place, recorded.values(m, s), **style(m, label=STYLES[m]["label"] if x == 0 else None))
+            if m in live and s == asked:
+                ax.plot(place, live[m], "o", ms=11, mfc="none", color=STYLES[m]["color"])
+    ax.axhline(own, color=INK, lw=1, ls="--")
+    ax.text(len(factors) - 0.58, own - 0.09, "at its own length", fontsize=9, ha="right")
+    ax.set_xticks(range(len(factors)), [f"{s}x ({s * trained})" for s in factors])
+    ax.set(ylabel="loss, last 32 positions", ylim=(1.6, 3.6))
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def temperature_credit(gains: Mapping[int, Mapping[str, Sequence[float]]]) -> plt.Figure:
+    """Change of the loss by the temperature, one panel a factor: {factor: {name: one number a seed}}."""
+    fig, axes = plt.subplots(1, len(gains), figsize=(7.8, 2.8), sharey=True, sharex=True)
+    for ax, (s, rows) in zip(axes, gains.items(), strict=True):
+        rows_of_methods(ax, rows, reference=0)
+        ax.set(title=f"{s}x", xlabel="change of the loss by the temperature")
+    return fig
+
+
+def rows_figure(
+    rows: Mapping[str, Sequence[float]],
+    xlabel: str,
+    reference: float | None = None,
+    colors: Mapping[str, str] | None = None,
+) -> plt.Figure:
+    """:func:`rows_of_methods` alone in a figure."""
+    fig, ax = plt.subplots(figsize=(7.2, 0.75 + 0.3 * len(rows)))
+    rows_of_methods(ax, rows, colors, reference)
+    ax.set_xlabel(xlabel)
+    return fig
+
+
+def fine_tuned(recorded: Recorded, methods: Sequence[str], longer: Sequence[str]) -> plt.Figure:
+    """Loss against fine-tuning steps at the new length and at the old one."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3), sharey=True)
+    panels = (
+        (axes[0], 256, "at 256, the new length", (0, 20, 60, 240)),
+        (axes[1], 64, "at 64, the old length", (20, 60, 240)),
+    )
+    for ax, n, title, steps in panels:
+        for i, m in enumerate(methods):
+            for x, k in enumerate(steps if m in longer else steps[:-1]):
+                values = recorded.values(m, 4) if k == 0 else recorded.tuned(m, k, n)
+                label = STYLES[m]["label"] if k == 20 else None
+                spread(ax, x + (i - (len(methods) - 1) / 2) * 0.1, values, **style(m, label=label))
+        ax.axhline(recorded.center("none", 8, 64), color=INK, lw=1, ls="--")
+        ax.set(title=title, xlabel="fine-tuning steps at 256")
+        ax.set_xticks(range(len(steps)), [str(k) for k in steps])
+    axes[0].set_ylabel("loss, last 32 positions")
+    axes[0].legend(loc="upper right")
+    return fig
+
+
+REAL = {
+    "none": style("none"),
+    "pi2": style("pi", label="PI, factor 2"),
+    "ntk2": style("ntk", label="NTK-aware, factor 2"),
+    "yarn2": style("yarn", label="YaRN, factor 2"),
+    "yarn4": style("yarn_paper", label="YaRN, factor 4"),
+    "win8192": {"color": INK, "linestyle": ":", "marker": "s", "markersize": 5, "label": "as trained, text cut"},
+}
+"""The recorded methods of the real model."""
+
+
+def real_perplexity(
+    perplexity: Callable[[str, int, int], float], methods: Sequence[str], width: int = 2048
+) -> plt.Figure:
+    """Perplexity by block; ``perplexity(method, start, end)`` gives it."""
+    starts = range(0, 16384, width)
+    fig, ax = plt.subplots(figsize=(7.6, 3.4))
+    for method in methods:
+        ax.plot([a + width / 2 for a in starts], [perplexity(method, a, a + width) for a in starts], **REAL[method])
+    ax.axvline(8192, color=INK, lw=1, ls="--")
+    ax.set(yscale="log", xlabel=f"tokens read (blocks of {width:,})", ylabel="perplexity of the block")
+    ax.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+    ax.minorticks_off()
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def real_copies(
+    copies: Callable[[str], Mapping[int, Sequence[float]]], methods: Sequence[str], first: Sequence[float]
+) -> plt.Figure:
+    """Perplexity of the second copy by distance: every pair of texts a dot, lines through their geometric means."""
+    fig, ax = plt.subplots(figsize=(7.6, 3.5))
+    for method in methods:
+        found = copies(method)
+        ax.plot(list(found), [math.exp(np.mean(np.log(v))) for v in found.values()], **REAL[method])
+        dots = [(n, p) for n, v in found.items() for p in v]
+        ax.plot(*zip(*dots, strict=True), ".", color=REAL[method]["color"], ms=4)
+    ax.axhspan(min(first), max(first), color=MUTED, alpha=0.25, lw=0)
+    ax.text(16200, 40, "cannot see\nthe first copy", fontsize=8.5, va="center", color=INK)
+    ax.axvline(8192, color=INK, lw=1, ls="--")
+    ax.set(yscale="log", xlabel="distance between the copies (tokens)", ylabel="perplexity of the second copy")
+    ax.set_xlim(1000, 18900)
+    ax.set_yticks([1, 3, 10, 30, 100, 300, 1000], ["1", "3", "10", "30", "100", "300", "1000"])
+    ax.minorticks_off()
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig
+
+
+def feasible_bases(feasible: Mapping[int, Mapping[float, bool]], published: Mapping[str, float]) -> plt.Figure:
+    """Which bases satisfy the criterion, one panel a length: {length: {base: satisfied}}."""
+    ticks = (3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000, 30_000)
+    fig, axes = plt.subplots(1, len(feasible), figsize=(7.8, 2))
+    for ax, (n, found) in zip(axes, feasible.items(), strict=True):
+        bases = list(found)
+        ax.fill_between(bases, 0, 1, where=list(found.values()), color="#029e73", alpha=0.8, lw=0, step="mid")
+        ax.axvline(published[str(n)], color=ACCENT, lw=2)
+        ax.text(published[str(n)], 1.06, "published bound", ha="center", fontsize=9, color=ACCENT)
+        ax.set(xscale="log", xlabel=f"base, length {n:,}", yticks=[], xlim=(bases[0], bases[-1]))
+        ax.minorticks_off()
+        marks = [b for b in ticks if bases[0] <= b <= bases[-1]]
+        ax.set_xticks(marks, [f"{b:,}" for b in marks])
+    return fig
+
+
+def ntk_sweep(recorded: Recorded, factors: Sequence[int], lengths: Sequence[int] = (256, 512)) -> plt.Figure:
+    """Loss against the factor given to NTK-aware, one line a length."""
+    fig, ax = plt.subplots(figsize=(7.2, 3))
+    for n, color, line, mark in zip(lengths, ("#0173b2", "#de8f05"), ("-", "--"), ("o", "s"), strict=True):
+        rows = np.array([recorded.sweep(s, n) for s in factors])
+        ax.fill_between(factors, rows.min(1), rows.max(1), color=color, alpha=0.2, lw=0)
+        name = f"read out at {n} ({n // recorded.settings.train_len}x)"
+        ax.plot(factors, rows.mean(1), color=color, ls=line, marker=mark, label=name)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(factors, [str(s) for s in factors])
+    ax.minorticks_off()
+    ax.set(xlabel="factor given to NTK-aware", ylabel="loss, last 32 positions")
+    ax.legend()
+    return fig
 
 
 GUIDE = (

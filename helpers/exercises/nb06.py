@@ -137,30 +137,11 @@ def logit_scale(answer: Callable) -> str | None:
     return None if _same(answer(4.0), (0.1 * math.log(4) + 1) ** 2) else "right for s = 16 only: use the argument."
 
 
-def dynamic_scale(answer: Callable) -> str | None:
-    """6.5: scale of dynamic NTK as the paper has it, signature (length, trained)."""
-    found = answer(8192, 4096)
-    if untouched(found):
-        return todo
-    if _same(found, 0.5):
-        return "upside down: current length over trained length."
-    if not _same(found, 2.0):
-        return "twice the trained length needs the scale 2."
-    if _same(answer(1024, 4096), 0.25):
-        return "below the trained length the scale must stay 1: max(1, length / trained)."
-    if not _same(answer(1024, 4096), 1.0):
-        return "up to the trained length nothing may change: the scale is 1 there."
-    if not _same(answer(5000, 4096), 5000 / 4096):
-        return "do not round: the scale follows the length smoothly, 5000 / 4096 at 5,000 tokens."
-    return None
-
-
 CHECKS: dict[str, Check] = {
     "6.1": unfinished,
     "6.2": ntk_base,
     "6.3": by_parts,
     "6.4": logit_scale,
-    "6.5": dynamic_scale,
 }
 
 _PARTS = """
@@ -215,11 +196,5 @@ def my_by_parts(inv_freq, s, length, alpha, beta):
         "squared twice": "def logit_scale(s):\n    return (0.1 * math.log(s) + 1) ** 4",
         "no further root": "def logit_scale(s):\n    return (0.1 * math.log(s) + 1) ** 0.5",
         "s = 16 only": "def logit_scale(s):\n    return (0.1 * math.log(16) + 1) ** 2",
-    },
-    "6.5": {
-        "upside down": "def dynamic_scale(length, trained):\n    return max(1, trained) / length",
-        "stay 1": "def dynamic_scale(length, trained):\n    return length / trained",
-        "do not round": "def dynamic_scale(length, trained):\n    return max(1, round(length / trained))",
-        "needs the scale 2": "def dynamic_scale(length, trained):\n    return max(1, 2 * length / trained - 1)",
     },
 }
