@@ -152,7 +152,7 @@ def my_by_parts(inv_freq, s, length, alpha, beta):
 """
 _COUNT = """
 def unfinished(head_dim, base, length):
-    turned = length * rope_frequencies(head_dim, base)
+    turned = length * frequencies(head_dim, base)
     return {}
 """
 _TURNS, _KEEP = "length * inv_freq / (2 * math.pi)", "((turns - alpha) / (beta - alpha)).clamp(0, 1)"
@@ -171,7 +171,7 @@ MISTAKES: dict[str, dict[str, str]] = {
         "channels": "def ntk_base(base, s, head_dim):\n    return base * s ** (head_dim / 2 / (head_dim / 2 - 2))",
         "speeds them up": "def ntk_base(base, s, head_dim):\n    return base / s ** (head_dim / (head_dim - 2))",
         "only s is raised": "def ntk_base(base, s, head_dim):\n    return (base * s) ** (head_dim / (head_dim - 2))",
-        "position interpolation": "def ntk_base(base, s, head_dim):\n    return rope_frequencies(head_dim, base) / s",
+        "position interpolation": "def ntk_base(base, s, head_dim):\n    return frequencies(head_dim, base) / s",
         "use the arguments": "def ntk_base(base, s, head_dim):\n    return 10_000.0 * 16.0 ** (128 / 126)",
     },
     "6.3": {
