@@ -43,7 +43,7 @@ def test_a_claim_names_sources_that_are_listed(claim):
     """ "computed", a key of references.json or published.json, a short citation, or an address, separated by ";"."""
     for part in re.split(r";\s*", claim["source"]):
         known = (
-            re.match(r"computed|measured|recorded", part)
+            re.search(r"\b(computed|measured|recorded)\b", part)
             or re.split(r"[\s,.:(]", part)[0] in sources.references()
             or any(part.startswith(cite) for cite in CITED)
             or part.startswith("https://")
