@@ -110,5 +110,5 @@ def test_a_recorded_checkpoint_gives_the_recorded_accuracy(name):
 
 def test_the_finding_stands_in_the_records():
     usual, steep = (retrieval.recorded(name).grid() for name in ("alibi", "alibi_steep"))
-    assert usual.min() > 85
+    assert usual.min() > 75 and usual[:, :, -1].mean() > 95
     assert steep[:, 0, -1].max() < 50 and steep[:, -1].min() > 85
