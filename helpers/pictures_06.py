@@ -199,10 +199,9 @@ def hero(recorded: Recorded, text: Tensor, factor: int = 8) -> plt.Figure:
     fig, ax = plt.subplots(figsize=(7.6, 3.6))
     for method in ("none", "pi", "ntk", "yarn"):
         by_position(ax, recorded.blocks(method, factor), **style(method))
-    ax.axhline(letters, color=INK, lw=1, ls=":")
-    ax.text(factor * trained - 4, letters + 0.02, "letter frequencies", fontsize=9, ha="right")
+    ax.axhline(letters, color=INK, lw=1, ls=":", label="letter frequencies")
     ax.axvline(trained, color=INK, lw=1, ls="--")
-    ax.text(trained - 2, 3.42, "trained\nlength", fontsize=9, ha="right")
+    ax.text(trained - 4, 3.4, "trained\nlength", fontsize=9, ha="right")
     ax.set(xlabel=f"position in a window of {factor * trained}", ylabel="loss (nats a character)")
     ax.set_xlim(0, factor * trained)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -503,11 +502,28 @@ def decision_guide() -> plt.Figure:
     return fig
 
 
+def _range(low: float, high: float) -> str:
+    return f"{low:.0f}" if round(float(low)) == round(float(high)) else f"{low:.0f}-{high:.0f}"
+
+
+RECALL_LABELS = {
+    "none": "as trained",
+    "none+t": "as trained + temp.",
+    "pi": "PI",
+    "ntk": "NTK-aware",
+    "ntk+t": "NTK-aware + temp.",
+    "yarn-t": "YaRN - temp.",
+    "yarn": "YaRN",
+    "llama3": "Llama 3",
+}
+"""Short names for narrow panels."""
+
+
 def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Sequence[float]) -> plt.Figure:
     """Heat maps depth x length, one a method: mean over seeds in color, lowest to highest seed in the cell.
 
     Args:
-        grids: {method label: (seeds, depths, lengths) percent}.
+        grids: {method: (seeds, depths, lengths) percent}, methods as in RECALL_LABELS.
         lengths, depths: of the axes.
     """
     import seaborn as sns
@@ -517,15 +533,17 @@ def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Se
     fig, axes = plt.subplots(rows, columns, figsize=(8, 2.45 * rows + 0.5), sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(grids) :]:
         ax.axis("off")
-    for i, (ax, (label, grid)) in enumerate(zip(axes.flat, grids.items(), strict=False)):
+    names = [f"{d:g}" for d in depths]
+    names[0], names[-1] = f"far {names[0]}", f"near {names[-1]}"
+    for i, (ax, (method, grid)) in enumerate(zip(axes.flat, grids.items(), strict=False)):
         low, high = grid.amin(0), grid.amax(0)
-        text = np.array([[f"{a:.0f}-{b:.0f}" for a, b in zip(*r, strict=True)] for r in zip(low, high, strict=True)])
+        text = np.array([[_range(a, b) for a, b in zip(*r, strict=True)] for r in zip(low, high, strict=True)])
         sns.heatmap(
             grid.mean(0).numpy(), ax=ax, annot=text, fmt="", vmin=0, vmax=100, cmap="cividis", cbar=False,
-            annot_kws={"fontsize": 7.5}, xticklabels=list(lengths), yticklabels=[f"{d:g}" for d in depths],
+            annot_kws={"fontsize": 7.5}, xticklabels=list(lengths), yticklabels=names,
             linewidths=0.8, linecolor="white",
         )  # fmt: skip
-        ax.set_title(label, fontsize=9.5)
+        ax.set_title(RECALL_LABELS[method], fontsize=9.5)
         ax.tick_params(axis="y", rotation=0)
         ax.set_xlabel("length" if i // columns == rows - 1 else "")
         ax.set_ylabel("depth" if i % columns == 0 else "")
