@@ -184,6 +184,14 @@ def test_extension_rules_refuse_nonsense(rule, argument, value):
     assert isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
+def test_the_ends_of_a_range_are_accepted():
+    assert extend("p_rope", 16, keep=0.0).inv_freq.count_nonzero() == 0
+    assert extend("p_rope", 16, keep=1.0).inv_freq.count_nonzero() == 8
+    assert extend("pi", 16, factor=1.0).inv_freq[0] == 1
+    assert CLASSES["RoPE"](8, rotary_fraction=1.0).rotary_dim == 8
+    assert positions(0).shape == (1, 0)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(value=NONSENSE)
 def test_positions_refuse_nonsense(value):
