@@ -180,3 +180,18 @@ def test_tables_are_added_at_door_one(kind):
     added = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
     found = model.hidden(ids, position_ids=torch.arange(7, 7 + T)[None])[0]
     torch.testing.assert_close(found, direct.forward(model, ids, added=added), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["log", "power"])
+@torch.no_grad()
+def test_both_kernels_of_kerple_with_positions_of_their_own(variant):
+    scheme = build("kerple", d_model=D_MODEL, n_heads=HEADS, variant=variant).double()
+    pos = torch.stack([torch.arange(T), 3 * torch.arange(T) + 1])
+    bias = scheme.prepare(pos, pos, None)
+    for b in range(2):
+        for h in range(HEADS):
+            r1, r2 = scheme.r1[h].item(), scheme.r2[h].item()
+            for i, j in ((0, 0), (5, 2), (2, 5), (8, 0)):
+                n = abs(pos[b, i] - pos[b, j]).item()
+                expected = -r1 * (math.log(1 + r2 * n) if variant == "log" else n**r2)
+                assert bias[b, h, i, j].item() == pytest.approx(expected, abs=1e-9)
