@@ -473,7 +473,7 @@ GUIDE = (
     (
         "You still pretrain",
         "A larger base, long\ntext at the end; or a\nbias (notebook 05)",
-        "the base bounds the length,\nit does not grant it",
+        "a large base allows length,\nonly training grants it",
         "#cc78bc",
     ),
 )
