@@ -26,7 +26,7 @@ PARAMETERS = {
     "preset": ("str", "quick"),
     "seed": ("int", 0),
     "device": ("str", "cpu"),
-    "figures_dir": ("str | None", None),
+    "figures_dir": ("str", None),
 }
 SECTIONS = ["The race", "Claims, checked", "Exercises", "From memory", "Summary", "References"]
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 
+import distributed
 import pytest
 import torch
 
@@ -99,7 +100,6 @@ def test_two_processes_give_what_one_gives(tiny):
 
 @pytest.mark.slow
 def test_a_cluster_survives_the_loss_of_a_worker(tiny, monkeypatch):
-    distributed = pytest.importorskip("distributed")
     slow = race.Settings(**{**TINY.__dict__, "steps": 150})
     monkeypatch.setitem(race.PRESETS, "tiny", slow)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
