@@ -290,11 +290,11 @@ def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: 
                 list(drifts[n, after]), list(drifts[n, after].values()), color=color, ls=line, marker="o", label=name
             )
         ax.axvline(trained, color=INK, lw=1, ls="--")
-        ax.axhspan(1e-10, 1e-6, color=MUTED, alpha=0.2, lw=0)
-        ax.set(title=title, xlabel="current length", yscale="log", ylim=(3e-10, 30))
-    axes[0].text(255, 1.5e-7, "equal up to rounding", fontsize=9, ha="right")
+        ax.axhspan(1e-8, 1e-6, color=MUTED, alpha=0.2, lw=0)
+        ax.set(title=title, xlabel="current length", yscale="log", ylim=(5e-8, 30))
+    axes[0].text(255, 7e-8, "equal up to rounding", fontsize=9, ha="right")
     axes[0].set_ylabel("divergence (nats)")
-    axes[0].legend(loc="upper left")
+    axes[0].legend(loc="center right", bbox_to_anchor=(1.0, 0.4))
     return fig
 
 
