@@ -285,6 +285,29 @@ def test_rotated_values_break_the_relative_property():
     assert (out[0] - out[1]).abs().max() > 0.05
 
 
+@pytest.mark.parametrize("grouped", [None, 1])
+def test_a_trained_model_moves_between_layouts_by_sorting_rows(grouped):
+    """Train a few steps half-split, sort the rows of the query and key projections, read interleaved: one model."""
+    torch.manual_seed(0)
+    model = CausalLM(11, 32, 2, 2, RoPE(16, layout="half"), n_kv_heads=grouped)
+    optimizer, ids = torch.optim.AdamW(model.parameters(), lr=1e-2), torch.randint(11, (4, 20))
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        expected = model(ids)
+        model.encoding = RoPE(16, layout="interleaved")
+        assert (model(ids) - expected).abs().max() > 0.01  # mixed layouts: another model
+        back = layout_permutation(16).argsort()
+        for block in model.blocks:
+            rows = block.attention.qkv.weight.view(-1, 16, 32)  # (heads of q, k and v, head_dim, d_model)
+            turned = block.attention.n_heads + block.attention.n_kv_heads
+            rows[:turned] = rows[:turned, back]
+        torch.testing.assert_close(model(ids), expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "kwargs, words",
     [
