@@ -16,6 +16,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -325,6 +326,30 @@ def recorded(name: str, preset: str = "quick") -> Band:
         for seed, entry in stored["seeds"].items()
     ]
     return Band(name, settings, results)
+
+
+def bands(names: Sequence[str], preset: str = "quick", live: Sequence[Result] = ()) -> dict[str, Band]:
+    """What there is to draw of each contender: its recorded seeds, or else the runs trained here.
+
+    Args:
+        names: contenders, in the order wanted.
+        preset: a key of :data:`PRESETS`.
+        live: results trained here; they stand in where this preset was never recorded.
+
+    Returns:
+        {name: band}; a contender with neither is left out.
+
+    Raises:
+        FileNotFoundError: if there is nothing at all, naming the command that records the preset.
+    """
+    found = {}
+    for name in names:
+        here = [result for result in live if result.name == name]
+        if result_file(one_of("name", name, SCHEMES), preset).exists():
+            found[name] = recorded(name, preset)
+        elif here:
+            found[name] = Band(name, here[0].settings, here)
+    return found or {names[0]: recorded(names[0], preset)}
 
 
 def load_model(name: str, seed: int, preset: str = "quick", **kwargs) -> CausalLM:

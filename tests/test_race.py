@@ -361,3 +361,13 @@ def test_the_readme_s_recipe_word_for_word(tmp_path):
     assert out.returncode == 0, out.stderr
     assert out.stdout.splitlines()[-1] == "[0, 1] True"
     assert (tmp_path / "results" / "race_quick" / "mine.json").exists()
+
+
+def test_bands_take_the_live_run_where_nothing_was_recorded(monkeypatch, tmp_path):
+    live = race.Result("rope", 0, race.PRESETS["full"], {256: torch.ones(256)}, {256: 1.0}, [])
+    assert list(race.bands(["none", "rope"])) == ["none", "rope"]
+    monkeypatch.setattr(race, "RESULTS", tmp_path)
+    found = race.bands(["none", "rope"], "full", [live])
+    assert list(found) == ["rope"] and found["rope"].results == [live]
+    with pytest.raises(FileNotFoundError, match="tasks.py race --preset full --only none"):
+        race.bands(["none"], "full")
