@@ -200,3 +200,10 @@ def test_cache_equals_no_cache(name):
 def test_bad_input_is_refused_by_name(make, name):
     with pytest.raises(ValueError, match=name):
         make()
+
+
+def test_the_power_kernel_has_a_gradient_at_distance_zero():
+    r1, r2 = (torch.full((1, 1, 1), value, dtype=torch.float64, requires_grad=True) for value in (0.7, 0.5))
+    kerple_power(torch.tensor([[0.0, -1.0, -4.0]], dtype=torch.float64), r1, r2).sum().backward()
+    assert r1.grad.item() == pytest.approx(-(0 + 1 + 2))
+    assert r2.grad.item() == pytest.approx(-0.7 * 2 * math.log(4))  # 0^r2 and 1^r2 do not depend on r2

@@ -309,3 +309,11 @@ def test_stale_keys(layers, unrotated_is_exact):
 def test_dynamic_ntk_module_refuses_nonsense(argument):
     with pytest.raises(ValueError, match=next(iter(argument))):
         DynamicNTK(**{"head_dim": 16, "original_max_position_embeddings": 64, **argument})
+
+
+@pytest.mark.parametrize("factor", [2.0, 8.0])
+def test_the_synthetic_longrope_list_rises_from_one_to_the_factor(factor):
+    example = longrope_example(16, factor)
+    assert example[0] == 1 and example[-1] == pytest.approx(factor) and example == sorted(example)
+    x = 3 / 7  # the fourth of eight pairs on the S-curve
+    assert example[3] == pytest.approx(factor ** (3 * x**2 - 2 * x**3))

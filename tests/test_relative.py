@@ -302,3 +302,8 @@ def test_relative_schemes_see_distance_only(name):
     swapped[0, [0, -1]] = ids[0, [-1, 0]]
     swapped[0, 0] = (ids[0, -1] + 1) % 10
     assert (encoder.pooled(ids) - encoder.pooled(swapped)).abs().max() > 1e-4
+
+
+def test_deberta_starts_its_table_small():
+    torch.manual_seed(0)
+    assert DeBERTa(64, 4, max_distance=64).table.weight.std().item() == pytest.approx(0.02, rel=0.05)
