@@ -14,7 +14,7 @@ from numbers import Integral, Real
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import helpers.encodings
@@ -160,6 +160,7 @@ def test_build_refuses_nonsense(scheme, argument, value):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(value=NONSENSE)
 def test_unknown_schemes_are_refused_with_the_choices(value):
+    assume(not (isinstance(value, str) and value in SCHEMES))  # hypothesis also tries strings it finds in our sources
     with pytest.raises(ValueError, match="(?s)name=.*choose one of 'none'"):
         build(value)
     with pytest.raises(ValueError, match="(?s)name=.*choose one of 'none'"):
