@@ -230,3 +230,9 @@ def test_scale_study_is_recorded():
     assert set(study) == set(scale_study.CONDITIONS) and all(len(runs) >= 3 for runs in study.values())
     snapshots = scale_study.recorded_snapshots()
     assert list(snapshots)[0] == 0 and len(snapshots) == 6 and scale_study.recorded_bias().shape == (32, 4)
+
+
+def test_a_table_is_not_stretched_to_fewer_than_two_rows():
+    with pytest.raises(ValueError, match="length=1: must be an integer of at least 2"):
+        interpolate_table(torch.ones(4, 3), 1)
+    assert interpolate_table(torch.arange(4.0)[:, None], 2).tolist() == [[0.0], [3.0]]
