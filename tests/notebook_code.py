@@ -38,13 +38,35 @@ def tree(cell: dict) -> ast.Module:
     return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "pass", cell["source"]))
 
 
-def definitions(number: str) -> dict:
+def inventory(number: str) -> dict[str, str]:
+    """Name -> id of its cell, of every function and class that a notebook gives its reader, wherever it stands.
+
+    Cells tagged ``setup`` (plumbing) and ``exercise`` (stubs) are left out. Methods and functions inside functions
+    belong to the definition around them. ValueError on a name defined twice: only the last one could be tested.
+    """
+    found: dict[str, str] = {}
+    for cell in code(number):
+        if {"setup", "exercise"} & set(cell["tags"]):
+            continue
+        todo: list[ast.AST] = [tree(cell)]
+        while todo:
+            node = todo.pop()
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                todo += ast.iter_child_nodes(node)
+            elif node.name in found:
+                raise ValueError(f"notebook {number} defines {node.name} in {found[node.name]} and in {cell['id']}")
+            else:
+                found[node.name] = cell["id"]
+    return found
+
+
+def definitions(number: str, **known) -> dict:
     """The names a notebook imports and defines (functions, classes, parameters, constants), nothing trained or drawn.
 
     Statements that only import, define, or bind a name to something cheap are executed in order; a statement that
-    needs a result of a cell left out is left out too.
+    needs a result of a cell left out is left out too. ``known`` are such results, there from the start.
     """
-    space: dict = {"__name__": "notebook", "display": lambda *args, **kwargs: None}
+    space: dict = {"__name__": "notebook", "display": lambda *args, **kwargs: None, **known}
     for cell in code(number):
         if {"setup", "exercise", "check"} & set(cell["tags"]):
             continue
