@@ -22,8 +22,11 @@ from .base import Encoding
 
 
 def cope_positions(logits: Tensor, allowed: Tensor, max_pos: int) -> Tensor:
-    """p_ij: logits (B, H, T, S) and allowed (bool, broadcastable) to counts (B, H, T, S) in [0, max_pos - 1]."""
-    gates = logits.sigmoid() * allowed
+    """p_ij: logits (B, H, T, S) and allowed (bool, broadcastable) to counts (B, H, T, S) in [0, max_pos - 1].
+
+    Counts are positions, so they are float32 at least: from 32 on, bfloat16 has them in steps of a quarter.
+    """
+    gates = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid() * allowed
     return gates.flip(-1).cumsum(-1).flip(-1).clamp(max=max_pos - 1)  # sum from key j up to the query
 
 

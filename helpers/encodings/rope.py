@@ -46,9 +46,10 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> T
     """
     if layout == "half":  # (a, b) -> (a cos - b sin, b cos + a sin), where rolling by half the width swaps a and b
         return x * torch.cat([cos, cos], dim=-1) + x.roll(x.shape[-1] // 2, -1) * torch.cat([-sin, sin], dim=-1)
-    x = x.to(torch.promote_types(x.dtype, cos.dtype))
+    wider = torch.promote_types(x.dtype, cos.dtype)
+    x, cos, sin = (a.to(torch.promote_types(wider, torch.float32)) for a in (x, cos, sin))  # complex starts at float32
     turned = torch.complex(x[..., 0::2], x[..., 1::2]) * torch.complex(cos, sin)  # the same, as one product
-    return torch.view_as_real(turned).flatten(-2)
+    return torch.view_as_real(turned).flatten(-2).to(wider)
 
 
 def layout_permutation(head_dim: int) -> Tensor:

@@ -1,0 +1,308 @@
+"""Closed forms of position in the attention logits (biases, relative vectors) and of learned position tables.
+
+Written from the papers by someone who had not seen `helpers/`: an independent oracle for tests.
+Slow on purpose: one scalar at a time, 30 digits.
+"""
+
+from mpmath import mp, mpf
+
+mp.dps = 30
+
+Row = list[mpf]
+Table = list[list[mpf]]
+
+
+def _dot(a: list, b: list) -> mpf:
+    """sum_c a_c b_c."""
+    return sum((mpf(a[c]) * mpf(b[c]) for c in range(len(a))), mpf(0))
+
+
+# ---------------------------------------------------------------------------------------------------- scalar biases
+
+
+def alibi_slopes(n_heads: int) -> Row:
+    """Press et al. 2021 (ALiBi), section 3: m_h = 2^(-8h/n), h = 1..n, for n a power of two.
+    Otherwise the authors' released rule: all slopes of the power of two below n, then the 1st, 3rd, 5th, ...
+    slope of twice that power, until there are n."""
+    power = 1
+    while 2 * power <= n_heads:
+        power = 2 * power
+    slopes = [mpf(2) ** (-mpf(8 * h) / power) for h in range(1, power + 1)]
+    h = 1
+    while len(slopes) < n_heads:
+        slopes.append(mpf(2) ** (-mpf(8 * h) / (2 * power)))
+        h = h + 2
+    return slopes
+
+
+def alibi(i: int, j: int, slope: float, future_slope: float | None = None) -> mpf:
+    """Press et al. 2021 (ALiBi), section 3: the bias -m (i - j), here -m |i - j|.
+    For a key in the future (j > i) the slope is future_slope, if there is one."""
+    m = mpf(future_slope) if j > i and future_slope is not None else mpf(slope)
+    return -m * abs(i - j)
+
+
+def kerple_log(distance: int, r1: float, r2: float) -> mpf:
+    """Chi et al. 2022 (KERPLE), logarithmic variant: -r1 log(1 + r2 |m - n|)."""
+    return -mpf(r1) * mp.log(1 + mpf(r2) * abs(distance))
+
+
+def kerple_power(distance: int, r1: float, r2: float) -> mpf:
+    """Chi et al. 2022 (KERPLE), power variant: -r1 |m - n|^r2, 0 < r2 <= 2."""
+    return -mpf(r1) * mpf(abs(distance)) ** mpf(r2)
+
+
+def inverse_softplus(y: float) -> mpf:
+    """From the definition softplus(x) = log(1 + e^x) = y, hence x = log(e^y - 1); no paper."""
+    return mp.log(mp.expm1(mpf(y)))
+
+
+def fire_share(i: int, j: int, c: float, threshold: float) -> mpf:
+    """Li et al. 2023 (FIRE), progressive interpolation with psi(x) = log(c x + 1) and the threshold L:
+    psi(|i - j|) / psi(max(L, i))."""
+    numerator = mp.log(mpf(c) * abs(i - j) + 1)
+    denominator = mp.log(mpf(c) * max(mpf(threshold), mpf(i)) + 1)
+    return numerator / denominator
+
+
+def fire(i: int, j: int, c: float, threshold: float, w1: list, b1: list, w2: list, b2: list) -> Row:
+    """Li et al. 2023 (FIRE): b(i, j) = f_theta(share), f_theta a network 1 -> width -> heads with ReLU.
+    The bias of head h is b2_h + sum_u w2_hu max(0, w1_u share + b1_u)."""
+    share = fire_share(i, j, c, threshold)
+    biases = []
+    for h in range(len(b2)):
+        total = mpf(b2[h])
+        for u in range(len(w1)):
+            total = total + mpf(w2[h][u]) * max(mpf(0), mpf(w1[u]) * share + mpf(b1[u]))
+        biases.append(total)
+    return biases
+
+
+def _sinusoidal_row(p: int, dim: int, base: float) -> Row:
+    """Vaswani et al. 2017, section 3.5: sin(p w), cos(p w), w = base^(-2i/dim), i = 0 .. dim/2 - 1."""
+    row = []
+    for i in range(dim // 2):
+        w = mpf(base) ** (-mpf(2 * i) / dim)
+        row.append(mp.sin(p * w))
+        row.append(mp.cos(p * w))
+    return row
+
+
+def sandwich_kernel(distance: int, dim: int, base: float) -> mpf:
+    """Chi et al. 2022 (Sandwich, arXiv 2212.10356): p_m . p_n of two sinusoidal rows with m - n = distance,
+    less p_n . p_n, so that it is 0 at distance 0: sum_i cos(distance w_i) - dim/2."""
+    p_m = _sinusoidal_row(distance, dim, base)
+    p_n = _sinusoidal_row(0, dim, base)
+    return _dot(p_m, p_n) - _dot(p_n, p_n)
+
+
+def window(i: int, j: int, width: int) -> mpf:
+    """Sliding-window attention (Beltagy et al. 2020): 0 if |i - j| < width, else minus infinity."""
+    return mpf(0) if abs(i - j) < width else mpf("-inf")
+
+
+# -------------------------------------------------------------------------------------------------------------- CoPE
+
+
+def cope_counts(scores: list, allowed: list, max_pos: int) -> Row:
+    """Golovneva et al. 2024 (CoPE): p_ij = sum_{t=j}^{i} g_it with g_it = sigmoid(score_t), of one query.
+    Keys that are not allowed have gate 0; a count is at most max_pos - 1."""
+    counts = []
+    for j in range(len(scores)):
+        count = mpf(0)
+        for t in range(j, len(scores)):
+            if allowed[t]:
+                count = count + 1 / (1 + mp.exp(-mpf(scores[t])))
+        counts.append(min(count, mpf(max_pos - 1)))
+    return counts
+
+
+def read_between(row: list, count: float) -> mpf:
+    """Golovneva et al. 2024 (CoPE), interpolation between whole positions:
+    (p - floor p) row[ceil p] + (1 - p + floor p) row[floor p]."""
+    p = mpf(count)
+    low, high = int(mp.floor(p)), int(mp.ceil(p))
+    return (p - low) * mpf(row[high]) + (1 - p + low) * mpf(row[low])
+
+
+def cope(q: list, keys: list, i: int, table: list, max_pos: int) -> Row:
+    """Golovneva et al. 2024 (CoPE): the bias q_i . e[p_ij] for j = 0 .. i,
+    gates sigmoid(q_i . k_j / sqrt(d)), e[.] interpolated between the vectors of the table."""
+    root = mp.sqrt(len(q))
+    scores = [_dot(q, keys[j]) / root for j in range(i + 1)]
+    counts = cope_counts(scores, [True for j in range(i + 1)], max_pos)
+    biases = []
+    for j in range(i + 1):
+        e = [read_between([table[m][c] for m in range(max_pos)], counts[j]) for c in range(len(q))]
+        biases.append(_dot(q, e))
+    return biases
+
+
+# ---------------------------------------------------------------------------------------------------------------- T5
+
+
+def t5_bucket(distance: int, num_buckets: int, max_distance: int, bidirectional: bool) -> int:
+    """Raffel et al. 2020 (T5), section 2.1 and its released code; distance = key minus query. With B buckets a side,
+    m = B // 2: n if n < m, else min(B - 1, m + floor((B - m) ln(n/m) / ln(max_distance/m))). The floor is the largest
+    t with (max_distance/m)^t <= (n/m)^(B - m), found in whole numbers, without a logarithm."""
+    if bidirectional:
+        side = num_buckets // 2
+        first = side if distance > 0 else 0
+        n = abs(distance)
+    else:
+        side = num_buckets
+        first = 0
+        n = max(-distance, 0)
+    m = side // 2
+    if n < m:
+        return first + n
+    t = 0
+    while m + t < side - 1 and max_distance ** (t + 1) * m ** (side - m) <= n ** (side - m) * m ** (t + 1):
+        t = t + 1
+    return first + m + t
+
+
+# -------------------------------------------------------------------------------------------------- relative vectors
+
+
+def clip_row(distance: int, k: int) -> int:
+    """Shaw et al. 2018, eqs. 3-4: clip(x, k) = max(-k, min(k, x)), x = j - i, as a row 0 .. 2k of the table."""
+    return max(-k, min(k, distance)) + k
+
+
+def shaw_logit_term(q: list, i: int, j: int, key_table: list, k: int) -> mpf:
+    """Shaw et al. 2018, the part of equation 4 that holds a position: q_i . a^K_ij, unscaled."""
+    return _dot(q, key_table[clip_row(j - i, k)])
+
+
+def shaw_logit(q: list, key: list, i: int, j: int, key_table: list, k: int) -> mpf:
+    """Shaw et al. 2018, equation 4: e_ij = q_i . (k_j + a^K_ij) / sqrt(d)."""
+    a = key_table[clip_row(j - i, k)]
+    return _dot(q, [mpf(key[c]) + mpf(a[c]) for c in range(len(q))]) / mp.sqrt(len(q))
+
+
+def shaw_value_term(weights: list, i: int, value_table: list, k: int) -> Row:
+    """Shaw et al. 2018, the part of equation 3 that holds a position: sum_j alpha_ij a^V_ij, j = 0, 1, ..."""
+    output = []
+    for c in range(len(value_table[0])):
+        output.append(
+            sum((mpf(weights[j]) * mpf(value_table[clip_row(j - i, k)][c]) for j in range(len(weights))), mpf(0))
+        )
+    return output
+
+
+def shaw_output(weights: list, values: list, i: int, value_table: list, k: int) -> Row:
+    """Shaw et al. 2018, equation 3: z_i = sum_j alpha_ij (v_j + a^V_ij), keys at positions j = 0, 1, ..."""
+    output = []
+    for c in range(len(values[0])):
+        z = mpf(0)
+        for j in range(len(weights)):
+            z = z + mpf(weights[j]) * (mpf(values[j][c]) + mpf(value_table[clip_row(j - i, k)][c]))
+        output.append(z)
+    return output
+
+
+def deberta_row(i: int, j: int, k: int) -> int:
+    """He et al. 2020 (DeBERTa), equation 4's delta(i, j) = 0 if i - j <= -k, 2k - 1 if i - j >= k, else i - j + k."""
+    if i - j <= -k:
+        return 0
+    if i - j >= k:
+        return 2 * k - 1
+    return i - j + k
+
+
+def deberta_terms(
+    q_i: list, k_j: list, i: int, j: int, position_keys: list, position_queries: list, k: int, convention: str
+) -> tuple[mpf, mpf]:
+    """He et al. 2020 (DeBERTa), equation 4: (Q^c_i . K^r_delta(i,j), K^c_j . Q^r_delta(j,i)), unscaled ("paper").
+    With the convention "code" the second term reads delta(i, j) too, as the released code does."""
+    second = deberta_row(j, i, k) if convention == "paper" else deberta_row(i, j, k)
+    return _dot(q_i, position_keys[deberta_row(i, j, k)]), _dot(k_j, position_queries[second])
+
+
+def deberta_logit(
+    q_i: list, k_j: list, i: int, j: int, position_keys: list, position_queries: list, k: int, convention: str
+) -> mpf:
+    """He et al. 2020 (DeBERTa), equation 4: content-to-content and the two terms, over sqrt(3 d)."""
+    first, second = deberta_terms(q_i, k_j, i, j, position_keys, position_queries, k, convention)
+    return (_dot(q_i, k_j) + first + second) / mp.sqrt(3 * len(q_i))
+
+
+# ---------------------------------------------------------------------------------------------------- learned tables
+
+
+def learned_row(table: list, p: int, offset: int) -> Row:
+    """Gehring et al. 2017: position p has the trained vector P[p]; here the table's row p + offset."""
+    return [mpf(x) for x in table[p + offset]]
+
+
+def table_rows(real: list, convention: str, padding_idx: int) -> list[int]:
+    """The row each slot reads. "slot" (BERT, GPT-2): its index. "opt" (Zhang et al. 2022, released code): real tokens
+    2, 3, ..., padding 1. "roberta" (Liu et al. 2019, released code): real tokens padding_idx + 1, padding_idx + 2,
+    ..., padding padding_idx."""
+    if convention == "slot":
+        return list(range(len(real)))
+    padding = 1 if convention == "opt" else padding_idx
+    rows = []
+    seen = 0
+    for s in range(len(real)):
+        if real[s]:
+            seen = seen + 1
+            rows.append(padding + seen)
+        else:
+            rows.append(padding)
+    return rows
+
+
+def bert_input(
+    ids: list, segments: list, words: list, positions: list, segment_table: list, weight: list, bias: list, eps: float
+) -> Table:
+    """Devlin et al. 2018 (BERT): token + position + segment vector, position p = 0, 1, ...;
+    then layer normalization (Ba et al. 2016): weight (x - mean) / sqrt(variance + eps) + bias."""
+    output = []
+    for p in range(len(ids)):
+        d = len(words[ids[p]])
+        x = [mpf(words[ids[p]][c]) + mpf(positions[p][c]) + mpf(segment_table[segments[p]][c]) for c in range(d)]
+        mean = sum(x, mpf(0)) / d
+        variance = sum(((x[c] - mean) ** 2 for c in range(d)), mpf(0)) / d
+        output.append([mpf(weight[c]) * (x[c] - mean) / mp.sqrt(variance + mpf(eps)) + mpf(bias[c]) for c in range(d)])
+    return output
+
+
+def stretch_table(table: list, length: int) -> Table:
+    """Dosovitskiy et al. 2020 (ViT), section 3.2, in one dimension: new row r is read linearly at old position
+    r (n - 1) / (length - 1), so the first and the last row stay in place."""
+    n = len(table)
+    output = []
+    for r in range(length):
+        low, rest = divmod(r * (n - 1), length - 1) if length > 1 else (0, 0)
+        high = low + 1 if rest > 0 else low
+        part = mpf(rest) / (length - 1) if rest > 0 else mpf(0)
+        output.append([(1 - part) * mpf(table[low][c]) + part * mpf(table[high][c]) for c in range(len(table[0]))])
+    return output
+
+
+# --------------------------------------------------------------------------------------------------------- attention
+
+
+def softmax(row: list) -> Row:
+    """Vaswani et al. 2017: e^x_j / sum_t e^x_t; an entry of minus infinity gets 0."""
+    powers = [mp.exp(mpf(x)) for x in row]
+    total = sum(powers, mpf(0))
+    return [power / total for power in powers]
+
+
+def attention(q: list, k: list, v: list, scale: float, bias: list | None, allowed: list) -> Table:
+    """Vaswani et al. 2017, for one head: softmax(scale q_i . k_j + bias_ij) v over the allowed keys.
+    The bias is added after scaling (Press et al. 2021, section 3)."""
+    output = []
+    for i in range(len(q)):
+        logits = []
+        for j in range(len(k)):
+            logit = mpf(scale) * _dot(q[i], k[j])
+            if bias is not None:
+                logit = logit + mpf(bias[i][j])
+            logits.append(logit if allowed[i][j] else mpf("-inf"))
+        alpha = softmax(logits)
+        output.append([sum((alpha[j] * mpf(v[j][c]) for j in range(len(k))), mpf(0)) for c in range(len(v[0]))])
+    return output
