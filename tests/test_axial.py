@@ -25,6 +25,7 @@ def rotated(enc, q, k, ids):
     return enc.rotate(q, k, enc.prepare(ids, ids, None), 0)
 
 
+@pytest.mark.oracle("axial.AxialRoPE", "axial.axial_frequencies", "axial.axis_angles", against="rotary-embedding-torch")
 @pytest.mark.parametrize("head_dim", [8, 16, 64])
 @pytest.mark.parametrize("height, width", [(3, 5), (1, 7), (6, 6)])
 @pytest.mark.parametrize("dtype, margin", [(torch.float64, 1e-5), (torch.float32, 1e-5), (torch.bfloat16, 0.05)])
@@ -41,6 +42,7 @@ def test_axial_is_rotary_embedding_torch(head_dim, height, width, dtype, margin)
         torch.testing.assert_close(got, apply_rotary_emb(freqs.to(dtype), x), atol=margin, rtol=margin)
 
 
+@pytest.mark.oracle("axial.AxialRoPE", "axial.axial_frequencies", against="transformers: DINOv3")
 @pytest.mark.parametrize("height, width", [(4, 4), (2, 6)])
 def test_half_layout_is_dinov3(height, width):
     """DINOv3 turns by 2 pi c / 100^(4j/d) with c in [-1, 1]: our angles with its coordinates as positions."""
@@ -60,6 +62,7 @@ def test_half_layout_is_dinov3(height, width):
         torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.oracle("axial.MRoPE", "axial.mrope_frequencies", against="transformers: Qwen2-VL")
 @pytest.mark.parametrize("sections", [(16, 24, 24), (4, 2, 2), (1, 1, 6)])
 def test_mrope_is_qwen2_vl(sections):
     d = 2 * sum(sections)
@@ -144,6 +147,9 @@ def test_runs_in_a_model():
         (lambda: AxialRoPE(16, axes=3), "head_dim=16"),
         (lambda: MRoPE(16, (1, 2, 3)), "sections=(1, 2, 3)"),
         (lambda: MRoPE(16, (0, 4, 4)), "sections=0"),
+        (lambda: MRoPE(16, ()), "pass the pairs of each axis"),
+        (lambda: AxialRoPE(16).prepare(torch.zeros(1, 5, 3), torch.zeros(1, 5, 3), None), "position_ids=(1, 5, 3)"),
+        (lambda: AxialRoPE(16).prepare(torch.zeros(5, 2), torch.zeros(5, 2), None), "position_ids=(5, 2)"),
         (lambda: AxialRoPE(16).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),
         (lambda: grid_positions(0, 3), "height=0"),
     ],

@@ -67,9 +67,12 @@ def test_kerple_stays_positive_and_has_finite_gradients(variant):
 
 
 def test_kerple_starts_without_chance_at_the_midpoints():
-    r1, r2 = Kerple(4).r1, Kerple(4).r2
-    torch.testing.assert_close(r1.detach(), torch.tensor([0.25, 0.75, 1.25, 1.75]))
-    torch.testing.assert_close(r2.detach(), torch.tensor([0.125, 0.375, 0.625, 0.875]))
+    for variant in ("log", "power"):
+        encoding = Kerple(4, variant)
+        torch.testing.assert_close(encoding.r1.detach(), torch.tensor([0.25, 0.75, 1.25, 1.75]))
+        torch.testing.assert_close(encoding.r2.detach(), torch.tensor([0.125, 0.375, 0.625, 0.875]))
+    encoding.raw_r2.data.fill_(20.0)
+    torch.testing.assert_close(encoding.r2.detach(), torch.full((4,), 2.0))  # a power kernel may go up to 2, not beyond
 
 
 # --------------------------------------------------------------------------------------------------------- FIRE
@@ -137,6 +140,7 @@ def test_window_of_one_sees_itself_only():
 # --------------------------------------------------------------------------------------------------------- CoPE
 
 
+@pytest.mark.oracle("cope.CoPE", "cope.cope_positions", "cope.interpolate_positions", against="x-transformers")
 def test_cope_equals_x_transformers():
     from x_transformers.x_transformers import CoPE as Theirs
 
@@ -161,6 +165,11 @@ def test_cope_counts_and_interpolates_as_the_paper_says():
     read = interpolate_positions(table, torch.tensor([[[[0.0, 1.25, 3.0]]]], dtype=torch.float64))[0, 0, 0]
     e = table[0, 0, 0]
     torch.testing.assert_close(read, torch.stack([e[0], 0.75 * e[1] + 0.25 * e[2], e[3]]))
+
+
+def test_cope_counts_only_backwards_whatever_the_mask_allows():
+    everything = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    assert torch.equal(CoPE(8).prepare(positions(4), positions(4), everything)[0, 0], everything[0, 0].tril())
 
 
 def test_cope_ignores_the_future():

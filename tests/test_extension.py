@@ -54,6 +54,14 @@ def agrees(ours, theirs) -> bool:
     return close and (ours.inv_freq - freq.double()).abs().max() < 1e-6 and abs(ours.attention_factor - factor) < 1e-6
 
 
+@pytest.mark.oracle(
+    "extension.position_interpolation",
+    "extension.llama3",
+    "extension.dynamic_ntk",
+    "extension.longrope",
+    "extension.p_rope",
+    against="transformers: ROPE_INIT_FUNCTIONS",
+)
 @pytest.mark.parametrize(("head_dim", "base", "factor", "length"), GRID)
 def test_rules_equal_transformers(head_dim, base, factor, length):
     args = (head_dim, base, factor, length)
@@ -70,7 +78,17 @@ def test_rules_equal_transformers(head_dim, base, factor, length):
         assert agrees(p_rope(*args, keep=keep, interpolate=True), theirs)
 
 
-@pytest.mark.parametrize(("head_dim", "base", "factor", "length"), GRID)
+# Lengths at which an end of the ramp leaves the pairs: the slow end beyond the last, both ends before the first, equal.
+CORNERS = [(16, 10.0, 4.0, 4096), (16, 1e4, 4.0, 3), (16, 1e4, 4.0, 6), (64, 1e4, 8.0, 6)]
+
+
+@pytest.mark.oracle(
+    "extension.yarn",
+    "extension.temperature_factor",
+    "extension.correction_dim",
+    against="transformers: ROPE_INIT_FUNCTIONS",
+)
+@pytest.mark.parametrize(("head_dim", "base", "factor", "length"), [*GRID, *CORNERS])
 @pytest.mark.parametrize(("fast", "slow"), [(32.0, 1.0), (4.0, 1.0), (8.0, 2.0)])
 @pytest.mark.parametrize("truncate", [True, False])
 def test_yarn_equals_transformers(head_dim, base, factor, length, fast, slow, truncate):
@@ -78,6 +96,7 @@ def test_yarn_equals_transformers(head_dim, base, factor, length, fast, slow, tr
     assert agrees(yarn(head_dim, base, factor, length, None, fast, slow, "code", truncate), theirs)
 
 
+@pytest.mark.oracle("extension.ntk_aware", against="transformers: ROPE_INIT_FUNCTIONS")
 def test_ntk_aware_equals_dynamic_at_the_papers_scale():
     """The released dynamic rule with factor 1 at length sL is NTK-aware with factor s; with factor s it is not."""
     for s in (2, 4, 8):

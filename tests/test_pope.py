@@ -56,6 +56,7 @@ def test_is_the_closed_form(shape, offset, dtype, margin):
     assert (got - expected).abs().max() < margin * expected.abs().max()
 
 
+@pytest.mark.oracle("pope.PoPE", "pope.to_polar", "pope.pope_frequencies", against="PoPE-pytorch")
 @shapes
 @offsets
 def test_is_pope_pytorch(shape, offset):
@@ -67,6 +68,7 @@ def test_is_pope_pytorch(shape, offset):
     assert (logits(enc, q, k, offset) - expected).abs().max() < 2e-3 * expected.abs().max()
 
 
+@pytest.mark.oracle("pope.PoPE", "pope.to_polar", "pope.pope_frequencies", against="x-transformers")
 @shapes
 def test_is_x_transformers(shape):
     enc, (q, k) = module(shape), draw(shape, torch.float32)
@@ -86,6 +88,14 @@ def test_phases_out_of_bounds_are_clamped_as_in_the_packages():
     )
     enc.bounded = False
     torch.testing.assert_close(logits(enc, q, k), closed_form(q, k, enc.delta), atol=1e-4, rtol=1e-4)
+
+
+def test_phases_start_at_zero_or_anywhere_in_the_turn_before_it():
+    assert not PoPE(64, 8).delta.any()
+    torch.manual_seed(0)
+    delta = PoPE(64, 8, delta="uniform").delta.detach() / (-2 * math.pi)
+    assert 0 <= delta.min() < 0.02 and 0.98 < delta.max() < 1
+    assert delta.mean().item() == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_phase_above_zero_gets_no_gradient():

@@ -23,6 +23,7 @@ def distance(t: int, s: int | None = None, offset: int = 0) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------------------- T5
 
 
+@pytest.mark.oracle("t5.t5_buckets", against="transformers: T5")
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_buckets", [8, 16, 32, 64, 128])
 @pytest.mark.parametrize("max_distance", [48, 64, 100, 128, 256, 1000, 4096])
@@ -79,6 +80,7 @@ def test_t5_bucket_facts():
     assert t5_buckets(torch.arange(1, 50)).eq(0).all()  # causal: the future shares bucket 0 with the query itself
 
 
+@pytest.mark.oracle("t5.T5", against="transformers: T5")
 @pytest.mark.parametrize("decoder", [False, True])
 @pytest.mark.parametrize("t, s, past", [(7, 7, 0), (1, 30, 29), (5, 200, 195), (64, 64, 0)])
 def test_t5_bias_equals_transformers(decoder, t, s, past):
@@ -95,6 +97,7 @@ def test_t5_bias_equals_transformers(decoder, t, s, past):
     assert ours.scale == theirs.scaling == 1.0  # no 1/sqrt(d)
 
 
+@pytest.mark.oracle("t5.T5", against="transformers: T5")
 @pytest.mark.parametrize("decoder", [False, True])
 def test_t5_attention_equals_transformers(decoder):
     """Logits, bias and scale together: the output of a whole attention layer."""
@@ -141,6 +144,7 @@ def test_t5_in_the_race_trains_every_bucket():
 # --------------------------------------------------------------------------------------------------------- Shaw
 
 
+@pytest.mark.oracle("shaw.Shaw", "shaw.relative_logits", "shaw.clipped_index", against="transformers: Wav2Vec2-BERT")
 @pytest.mark.parametrize("seq_len, left, right", [(6, 3, 3), (12, 4, 4), (20, 8, 8)])
 def test_shaw_keys_equal_wav2vec2_bert(seq_len, left, right):
     from transformers import Wav2Vec2BertConfig
@@ -247,6 +251,9 @@ def deberta_pair(seq_len: int, span: int):
     return ours, qkv[0], qkv[1], weights
 
 
+@pytest.mark.oracle(
+    "deberta.DeBERTa", "deberta.disentangled_terms", "deberta.deberta_index", against="transformers: DeBERTa"
+)
 @pytest.mark.parametrize("seq_len, span", [(6, 8), (8, 8), (5, 12)])
 def test_deberta_equals_transformers_in_the_codes_convention(seq_len, span):
     ours, q, k, weights = deberta_pair(seq_len, span)
@@ -304,6 +311,20 @@ def test_relative_schemes_see_distance_only(name):
     assert (encoder.pooled(ids) - encoder.pooled(swapped)).abs().max() > 1e-4
 
 
-def test_deberta_starts_its_table_small():
+@pytest.mark.parametrize(
+    "kwargs", [{"std": -0.5}, {"max_distance": 0}, {"n_layers": 0}, {"head_dim": 2.5}, {"values": 1}]
+)
+def test_shaw_refuses(kwargs):
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        Shaw(**{"n_heads": 4, "head_dim": 8, **kwargs})
+
+
+def test_tables_start_with_the_spread_asked_for():
     torch.manual_seed(0)
     assert DeBERTa(64, 4, max_distance=64).table.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    shaw = Shaw(4, 32, max_distance=16, std=0.5)
+    assert shaw.key_table.std().item() == pytest.approx(0.5, rel=0.05)
+    assert shaw.value_table.std().item() == pytest.approx(0.5, rel=0.05)
+    for gain in (1.0, 10.0):  # a larger gain, a smaller table: the biases start the same
+        table = T5(64, num_buckets=64, std=0.5, gain=gain).table.weight
+        assert gain * table.std().item() == pytest.approx(0.5, rel=0.05)

@@ -81,6 +81,9 @@ def test_angles_stay_exact_in_a_bfloat16_model():
 # ------------------------------------------------------------------------------------------------------- oracles
 
 
+@pytest.mark.oracle(
+    "rope.RoPE", "rope.rotate_pairs", "rope.rope_frequencies", "rope.rope_angles", against="transformers: Llama"
+)
 @shapes
 @offsets
 @dtypes
@@ -96,6 +99,7 @@ def test_half_is_llama(shape, offset, dtype):
         torch.testing.assert_close(got, expected, atol=margin, rtol=margin)
 
 
+@pytest.mark.oracle("rope.RoPE", "rope.rotate_pairs", against="transformers: GPT-J")
 @shapes
 @offsets
 def test_interleaved_is_gpt_j(shape, offset):
@@ -108,6 +112,7 @@ def test_interleaved_is_gpt_j(shape, offset):
         torch.testing.assert_close(got, expected, atol=1e-3 if offset else 1e-5, rtol=1e-3)
 
 
+@pytest.mark.oracle("rope.RoPE", "rope.rotate_pairs", against="transformers: Cohere")
 @shapes
 @offsets
 def test_interleaved_is_cohere(shape, offset):
@@ -121,6 +126,7 @@ def test_interleaved_is_cohere(shape, offset):
         torch.testing.assert_close(got, want, atol=1e-3 if offset else 1e-5, rtol=1e-3)
 
 
+@pytest.mark.oracle("rope.RoPE", "rope.rotate_pairs", against="rotary-embedding-torch")
 @shapes
 @offsets
 def test_interleaved_is_rotary_embedding_torch(shape, offset):
@@ -131,6 +137,7 @@ def test_interleaved_is_rotary_embedding_torch(shape, offset):
         torch.testing.assert_close(got, expected, atol=1e-3 if offset else 1e-5, rtol=1e-3)
 
 
+@pytest.mark.oracle("rope.RoPE", "rope.rotate_pairs", against="x-transformers")
 @shapes
 def test_interleaved_is_x_transformers(shape):
     q, k = draw(shape)
@@ -139,6 +146,7 @@ def test_interleaved_is_x_transformers(shape):
         torch.testing.assert_close(got, x_apply(x, freqs), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.oracle("rope.RoPE", against="transformers: GPT-NeoX")
 @pytest.mark.parametrize("fraction, head_dim", [(0.25, 64), (0.25, 96), (0.5, 80), (1.0, 32)])
 def test_partial_is_gpt_neox(fraction, head_dim):
     q, k = draw((1, 2, 20, head_dim))
@@ -153,6 +161,7 @@ def test_partial_is_gpt_neox(fraction, head_dim):
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.oracle("xpos.XPos", "xpos.xpos_decay", against="rotary-embedding-torch")
 @pytest.mark.parametrize("length", [8, 31])
 @pytest.mark.parametrize("head_dim", [16, 64])
 def test_xpos_logits_are_rotary_embedding_torch(length, head_dim):
@@ -317,6 +326,8 @@ def test_a_trained_model_moves_between_layouts_by_sorting_rows(grouped):
         ({"head_dim": 16, "layout": "neox"}, "layout='neox'"),
         ({"head_dim": 16, "rotary_fraction": 0.2}, "rotary_dim=3"),
         ({"head_dim": 16, "rotary_fraction": 1.5}, "rotary_fraction=1.5"),
+        ({"head_dim": 16, "rotary_fraction": 0.0}, "rotary_fraction=0.0"),
+        ({"head_dim": 16, "rotary_fraction": -0.5}, "rotary_fraction=-0.5"),
         ({"head_dim": 16, "inv_freq": torch.ones(5)}, "inv_freq=(5,)"),
         ({"head_dim": 16, "attention_factor": math.nan}, "attention_factor"),
     ],

@@ -26,9 +26,7 @@ def kerple_log(distance: Tensor, r1: Tensor, r2: Tensor) -> Tensor:
 
 def kerple_power(distance: Tensor, r1: Tensor, r2: Tensor) -> Tensor:
     """-r1 |distance|^r2: distance (..., T, S), r1 and r2 (H, 1, 1), to (..., H, T, S)."""
-    magnitude = distance.abs().unsqueeze(-3).to(r2.dtype)
-    # 0^r2 = 0, but its derivative with respect to r2 is 0 * log 0: keep the zero out of the power.
-    return -r1 * torch.where(magnitude > 0, magnitude.clamp(min=1e-30) ** r2, 0.0)
+    return -r1 * distance.abs().unsqueeze(-3).to(r2.dtype) ** r2
 
 
 class Kerple(Encoding):
