@@ -24,6 +24,7 @@ def naive(n: int) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------------- slopes
 
 
+@pytest.mark.oracle("alibi.alibi_slopes", against="transformers: BLOOM")
 @pytest.mark.parametrize("n", HEADS)
 def test_slopes_equal_bloom(n):
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor
@@ -32,6 +33,7 @@ def test_slopes_equal_bloom(n):
     torch.testing.assert_close(row[:, 0, 1].double(), alibi_slopes(n), rtol=1e-5, atol=0)
 
 
+@pytest.mark.oracle("alibi.alibi_slopes", against="transformers: MPT")
 @pytest.mark.parametrize("n", HEADS)
 def test_slopes_equal_mpt(n):
     from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
@@ -40,6 +42,7 @@ def test_slopes_equal_mpt(n):
     torch.testing.assert_close(-bias[:, 2], alibi_slopes(n), rtol=1e-5, atol=0)
 
 
+@pytest.mark.oracle("alibi.alibi_bias", against="x-transformers")
 @pytest.mark.parametrize("n", HEADS)
 def test_bias_equals_x_transformers(n):
     from x_transformers.x_transformers import AlibiPositionalBias
@@ -187,6 +190,7 @@ def test_recorded_bytes_are_those_of_this_machine():
     assert table["mask_bytes"][at] == 4 * 8 * 512 * 512
 
 
+@pytest.mark.oracle("attention_bench.explicit", against="torch: flex_attention")
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
 def test_flex_attention_agrees():
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention

@@ -24,6 +24,7 @@ def test_table_is_a_lookup_and_a_product_with_one_hot_rows():
     torch.testing.assert_close(encoding.embed(x, encoding.prepare(q_pos, q_pos, None)), x + rows)
 
 
+@pytest.mark.oracle("learned.bert_input", against="transformers: BERT")
 @pytest.mark.parametrize("batch, seq_len", [(1, 1), (2, 7), (3, 32)])
 def test_bert_input_equals_transformers(batch, seq_len):
     from transformers import BertConfig
@@ -41,6 +42,7 @@ def test_bert_input_equals_transformers(batch, seq_len):
     assert not torch.allclose(without_norm, ours)
 
 
+@pytest.mark.oracle("learned.Learned", against="transformers: GPT-2")
 def test_gpt2_input_equals_transformers():
     from transformers import GPT2Config, GPT2Model
 
@@ -77,6 +79,7 @@ def test_the_wall_in_transformers():
 PADDED = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [0, 1, 0, 1, 1]]).bool()
 
 
+@pytest.mark.oracle("learned.table_rows", against="transformers: OPT")
 @pytest.mark.parametrize("real", [PADDED, torch.ones(2, 7).bool()])
 def test_opt_rows_equal_transformers(real):
     from transformers.models.opt.modeling_opt import OPTLearnedPositionalEmbedding
@@ -88,6 +91,7 @@ def test_opt_rows_equal_transformers(real):
     assert not torch.allclose(theirs(real.long()), theirs.weight[off_by_two])
 
 
+@pytest.mark.oracle("learned.table_rows", against="transformers: RoBERTa")
 @pytest.mark.parametrize("padding_idx", [0, 1, 3])
 def test_roberta_rows_equal_transformers(padding_idx):
     from transformers.models.roberta.modeling_roberta import RobertaEmbeddings

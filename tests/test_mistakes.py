@@ -16,11 +16,18 @@ import torch
 from helpers.encodings import extension
 from helpers.encodings.alibi import alibi_slopes
 from helpers.encodings.base import positions
-from helpers.encodings.pope import pope_frequencies
-from helpers.encodings.rope import rope_angles, rope_frequencies, rotate_pairs
+from helpers.encodings.pope import PoPE, pope_frequencies
+from helpers.encodings.rope import RoPE, rope_angles, rope_frequencies, rotate_pairs
 from helpers.encodings.shaw import clipped_index
-from helpers.encodings.sinusoidal import Sinusoidal, sinusoidal_frequencies, sinusoidal_table
+from helpers.encodings.sinusoidal import (
+    Sinusoidal,
+    dot_product_by_distance,
+    sinusoidal_frequencies,
+    sinusoidal_table,
+)
 from helpers.encodings.t5 import t5_buckets
+from helpers.encodings.xpos import XPos
+from helpers.model import CausalLM
 
 D, T = 16, 12
 SIGNS, KINDS = itertools.cycle((1, -1)), itertools.cycle(("half", "interleaved"))  # first the query, then the key
@@ -292,6 +299,7 @@ def slow_downs_of_the_released_code(rule) -> bool:
     return near(slow[[20, 28, 36, 40, 44, 46]], [1.00, 1.41, 2.36, 3.59, 7.43, 16], 0.005)
 
 
+GPT_OSS = {"head_dim": 64, "base": 150_000.0, "factor": 32.0, "original_max_position_embeddings": 4096}
 LLAMA3 = {"head_dim": 128, "base": 5e5, "factor": 8.0, "original_max_position_embeddings": 8192}
 
 
@@ -343,6 +351,168 @@ def interpolation_slows_down(frequencies) -> bool:
     return near(frequencies() * 16, rope_frequencies(128), 1e-12)
 
 
+@mistake(
+    "the ramp's ends rounded for gpt-oss, whose configuration says truncate: false",
+    lambda: extension.extend("yarn", truncate=False, **GPT_OSS),
+    lambda: extension.extend("yarn", **GPT_OSS),
+)
+def gpt_oss_as_transformers_reads_its_configuration(rule) -> bool:
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    rope = {"rope_type": "yarn", "rope_theta": 150_000.0, "factor": 32.0, "truncate": False}
+    rope["original_max_position_embeddings"] = 4096
+    config = LlamaConfig(hidden_size=64, num_attention_heads=1, head_dim=64, rope_parameters=rope)
+    return near(rule().inv_freq / ROPE_INIT_FUNCTIONS["yarn"](config)[0].double(), 1, 1e-5)
+
+
+def code_ramp_limited_to(last: int):
+    """YaRN's frequencies at a length so short that the slow end of the ramp would lie beyond the pairs."""
+    low, high = 0, min(math.ceil(extension.correction_dim(1.0, 16, 10.0, 4096)), last)
+    interpolate = ((torch.arange(8).double() - low) / (high - low)).clamp(0, 1)
+    return extension.blend(rope_frequencies(16, 10.0), 4.0, 1 - interpolate)
+
+
+@mistake(
+    "the ramp's upper end limited to head_dim / 2 - 1",
+    lambda: code_ramp_limited_to(15),
+    lambda: code_ramp_limited_to(7),
+)
+def upper_end_as_released(frequencies) -> bool:
+    released = extension.extend("yarn", 16, 10.0, 4.0, 4096, beta_fast=600.0).inv_freq
+    return near(frequencies(), released, 1e-12)
+
+
+def logits_with_temperature(on_tables: bool, on_scale: bool):
+    """Logits with YaRN's temperature on cos and sin (most models) or squared in the softmax scale (DeepSeek)."""
+    factor = extension.temperature_factor(16.0)
+    q, k = draw(4, D), draw(4, D, seed=1)
+    q, k = (rope(x, [5]) * (factor if on_tables else 1) for x in (q, k))
+    return (q @ k.T) / math.sqrt(D) * (factor**2 if on_scale else 1)
+
+
+@mistake(
+    "the temperature applied twice: on cos and sin, and in the softmax scale",
+    lambda: logits_with_temperature(False, True),
+    lambda: logits_with_temperature(True, True),
+)
+def one_temperature_wherever_it_stands(logits) -> bool:
+    return near(logits(), logits_with_temperature(True, False), 1e-9)
+
+
+# ------------------------------------------------------------------------------------- what a cache must not change
+
+
+def faded_keys(center_of) -> Callable:
+    """Keys as xPos leaves them when a call of ``length`` tokens centers its exponents at center_of(length)."""
+
+    def keys(length: int):
+        enc, pos = XPos(D, center=center_of(length)), positions(length)
+        k = draw(1, 1, 12, D)[:, :, :length]
+        return enc.rotate(k, k, enc.prepare(pos, pos, None), 0)[1]
+
+    return keys
+
+
+@mistake(
+    "xPos centered on the middle of each call, with a cache of rotated keys",
+    faded_keys(lambda length: 0),
+    faded_keys(lambda length: length / 2),
+)
+def cached_keys_stay_what_they_were(keys) -> bool:
+    return near(keys(6), keys(12)[:, :, :6], 1e-6)
+
+
+def last_key_turned(cached: bool) -> torch.Tensor:
+    """The key of position 0 under dynamic NTK after the text has grown to four times the trained length."""
+    enc, k = extension.DynamicNTK(D, 16), draw(1, 1, 64, D)
+
+    def turned(length: int):
+        pos = positions(length)
+        return enc.rotate(k[:, :, :length], k[:, :, :length], enc.prepare(pos, pos, None), 0)[1]
+
+    early, late = turned(16), turned(64)
+    return torch.cat([early, late[:, :, 16:]], 2) if cached else late
+
+
+@mistake(
+    "keys cached after a rotation that changes with length",
+    lambda: last_key_turned(False),
+    lambda: last_key_turned(True),
+)
+def all_keys_have_the_frequencies_of_now(keys) -> bool:
+    return near(keys(), rope(draw(1, 1, 64, D), range(64), freq=extension.extend("ntk", D, factor=4.0).inv_freq), 1e-6)
+
+
+# ------------------------------------------------------------------------------------------------- beyond the tables
+
+
+@mistake("self-attention is permutation-invariant", lambda y, order: y[order], lambda y, order: y)
+def what_shuffling_does_to_the_outputs(predicted) -> bool:
+    x, order = draw(6, D), torch.tensor([3, 1, 5, 0, 2, 4])
+
+    def attention(x):
+        return (x @ x.T / math.sqrt(D)).softmax(-1) @ x
+
+    return near(attention(x[order]), predicted(attention(x), order), 1e-12)
+
+
+@mistake(
+    "the dot product of sinusoids decreases with distance (six sampled distances)",
+    lambda: torch.arange(101),
+    lambda: torch.tensor([0, 1, 2, 5, 10, 20]),
+)
+def rises_are_seen(distances) -> bool:
+    return bool((dot_product_by_distance(distances(), 64).diff() > 0).any())
+
+
+@mistake(
+    "a larger base compresses the frequencies",
+    lambda base: rope_frequencies(128, base),
+    lambda base: rope_frequencies(128, 1e8 / base),
+)
+def a_larger_base_widens_the_range(frequencies) -> bool:
+    def decades(f):
+        return math.log10(f[0] / f[-1])
+
+    return decades(frequencies(5e5)) > decades(frequencies(1e4)) + 1
+
+
+def causal_mean(x: torch.Tensor) -> torch.Tensor:
+    """What a head that attends to all visible tokens alike gives for each position."""
+    return x.cumsum(0) / torch.arange(1, len(x) + 1)[:, None]
+
+
+@mistake(
+    "the number of visible tokens identifies the position",
+    lambda token: torch.cat([-token, token.expand(7, -1)]),  # a first token that differs does
+    lambda token: token.expand(8, -1),
+)
+def positions_can_be_told_apart(text) -> bool:
+    rows = causal_mean(text(draw(1, D)))
+    return all(not near(rows[i], rows[i + 1], 1e-3) for i in range(7))
+
+
+@mistake(
+    "PoPE scaled by the width after rotation",
+    lambda: 1 / math.sqrt(D),
+    lambda: 1 / math.sqrt(2 * D),
+)
+def pope_s_scale_is_that_of_the_package(scale) -> bool:
+    from PoPE_pytorch import PoPE as Package
+
+    torch.manual_seed(0)
+    model = CausalLM(7, D, 1, 1, PoPE(D, 1))
+    ids = torch.randint(7, (1, 6))
+    block = model.blocks[0]
+    q, k, v = block.attention.qkv(block.norm1(model.tokens(ids))).split(D, -1)
+    package = Package(D, heads=1)
+    a, b = package.apply_pope_to_qk(package(6), q[:, None], k[:, None])
+    weights = (a @ b.mT)[0, 0] * scale()
+    weights = weights.masked_fill(torch.ones(6, 6).triu(1).bool(), -math.inf).softmax(-1)
+    return near(weights.detach(), model.attention_weights(ids)[0, 0, 0], 1e-5)
+
+
 # ------------------------------------------------------------------------------------------------------- the tests
 
 
@@ -354,7 +524,15 @@ def test_a_real_mistake_fails_where_the_right_version_passes(name, right, wrong,
 
 def test_who_uses_what():
     """GPT-Neo has a learned table, and DeBERTa vectors in place of T5's scalars: read from transformers itself."""
-    from transformers import DebertaConfig, DebertaModel, GPTNeoConfig, GPTNeoModel, T5Config, T5EncoderModel
+    from transformers import (
+        DebertaConfig,
+        DebertaModel,
+        GPTNeoConfig,
+        GPTNeoModel,
+        Llama4TextConfig,
+        T5Config,
+        T5EncoderModel,
+    )
 
     small = {"vocab_size": 9, "hidden_size": 8, "num_layers": 1, "num_heads": 2}
     neo = GPTNeoModel(GPTNeoConfig(attention_types=[[["global"], 1]], **small))
@@ -367,6 +545,22 @@ def test_who_uses_what():
     )  # fmt: skip
     names = [name for name, _ in deberta.named_parameters()]
     assert any("rel_embeddings" in name for name in names) and not any("relative_attention_bias" in n for n in names)
+    # In Llama 4's configuration 1 means "this layer rotates", whatever the name of the list says.
+    llama4 = Llama4TextConfig(num_hidden_layers=4, no_rope_layer_interval=4)
+    assert llama4.no_rope_layers == [1, 1, 1, 0]
     t5 = T5EncoderModel(T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
     (bias,) = [p for name, p in t5.named_parameters() if "relative_attention_bias" in name]
     assert bias.shape == (32, 2)  # one scalar a bucket and head
+
+
+def test_a_bug_of_today_positions_in_the_dtype_of_the_input():
+    """rotary-embedding-torch 0.9.1 counts positions in the dtype of its input: right to 255, wrong from 256 on."""
+    from rotary_embedding_torch import RotaryEmbedding
+
+    x = draw(1, 1, 600, 64)
+    right = rope(x, range(600), layout="interleaved")
+    theirs = RotaryEmbedding(dim=64, cache_if_possible=False).rotate_queries_or_keys(x.bfloat16()).double()
+    enc, pos = RoPE(64, layout="interleaved"), positions(600)
+    ours = enc.rotate(x.bfloat16(), x.bfloat16(), enc.prepare(pos, pos, None), 0)[0].double()
+    assert near(ours, right, 0.05) and near(theirs[:, :, :256], right[:, :, :256], 0.05)
+    assert not near(theirs, right, 1.0)

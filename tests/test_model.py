@@ -59,6 +59,7 @@ def plain_context(allowed, is_causal=False, is_full=False, encoding=None):
     return Context(encoding or Encoding(), None, None, None, allowed, is_causal, is_full, {})
 
 
+@pytest.mark.oracle("model.Attention", "model.causal_mask", against="torch: MultiheadAttention")
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize(("d_model", "n_heads", "t"), [(8, 1, 5), (32, 4, 12), (48, 6, 1), (30, 3, 17)])
@@ -77,6 +78,7 @@ def test_attention_equals_torchs_multihead_attention(causal, need_weights, d_mod
         torch.testing.assert_close(weights, expected_weights, **EXACT)
 
 
+@pytest.mark.oracle("model.Attention", "model.merge", against="torch: multi_head_attention_forward")
 def test_attention_equals_the_functional_form_with_a_float_mask():
     torch.manual_seed(0)
     t, bias = 9, torch.randn(1, HEADS, 9, 9, dtype=torch.float64)
@@ -103,6 +105,7 @@ def test_the_whole_model_equals_its_definition(kind):
     torch.testing.assert_close(model(ids), direct.forward(model, ids) @ model.head.weight.T, **EXACT)
 
 
+@pytest.mark.oracle("model.Block", against="torch: TransformerEncoderLayer")
 def test_a_block_equals_torchs_encoder_layer():
     model = make(kind=Encoder, n_layers=1)
     block = model.blocks[0]

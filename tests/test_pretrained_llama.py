@@ -86,6 +86,7 @@ def gguf(reference, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.oracle("pretrained_llama.Llama", "pretrained_llama.interleaved_to_half", against="transformers: Llama")
 @pytest.mark.parametrize("rows", ["half", "interleaved"])
 def test_forward_pass_is_transformers(reference, gguf, rows):
     model, ids = Llama(gguf, rows=rows), torch.randint(40, (23,), generator=torch.Generator().manual_seed(1))

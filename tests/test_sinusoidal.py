@@ -49,6 +49,9 @@ def test_table_is_the_closed_form(convention, d):
     np.testing.assert_allclose(found, wanted, atol=1e-9)
 
 
+@pytest.mark.oracle(
+    "sinusoidal.sinusoidal_table", "sinusoidal.sinusoidal_frequencies", against="transformers: RoFormer, Marian"
+)
 @pytest.mark.parametrize("package", ["roformer", "marian"])
 @pytest.mark.parametrize("d", [8, 64])
 def test_halves_equal_transformers(package, d):

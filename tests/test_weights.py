@@ -207,6 +207,7 @@ def test_shipped_table_is_the_real_one():
     torch.testing.assert_close(pretrained_bert.position_table(), real, atol=1e-4, rtol=0)
 
 
+@pytest.mark.oracle("pretrained_bert.encode", against="transformers: BERT")
 @needs_weights
 def test_forward_pass_equals_transformers():
     transformers = pytest.importorskip("transformers")
