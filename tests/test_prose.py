@@ -1,4 +1,4 @@
-"""What readers read: spelling with a project word list, doubled words, and formulas that a converter can parse.
+"""What readers read: spelling with a project word list, doubled words, formulas that a converter can parse, addresses.
 
 The dictionary is that of pyspellchecker (American and British); names and terms it does not know stand in
 tests/words.txt, one a line.
@@ -7,6 +7,7 @@ tests/words.txt, one a line.
 from __future__ import annotations
 
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 from spellchecker import SpellChecker
 
 from helpers import sources
-from tests.notebook_code import FILES, ROOT, cells
+from tests.notebook_code import FILES, ROOT, cells, code
+from tests.test_notebooks import broken_links
 
 WORDS = ROOT / "tests" / "words.txt"
 MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$\n]+?)(?<!\s)\$(?!\d)", re.S)
@@ -134,6 +136,60 @@ def test_dollar_signs_come_in_pairs(name):
     text = strip_code(documents()[name])
     rest = MATH.sub("", text).replace("\\$", "")
     assert "$" not in rest, rest[max(0, rest.index("$") - 60) : rest.index("$") + 60]
+
+
+# --------------------------------------------------------------------------------------------------- addresses
+
+ADDRESS = re.compile(r"https?://[^\s\"'`<>\\)]+")
+FORM = r"https://[\w-]+(\.[\w-]+)*\.[a-z]{2,}(/[\w./~%?=&#@:+,-]*)?"
+ARXIV = re.compile(r"arXiv:?\s?(\d{4}\.\d{4,5})", re.I)
+
+
+@functools.cache
+def other_texts() -> dict[str, str]:
+    """Name -> text of what holds addresses besides Markdown: code with its docstrings, claims, notices, data files."""
+    files = [*(ROOT / "helpers").rglob("*.py"), *(ROOT / "helpers").rglob("*.json"), *(ROOT / "helpers").rglob("*.md")]
+    files += [ROOT / "tasks.py", ROOT / "NOTICE", ROOT / "CITATION.cff", ROOT / "LICENSE-TEXT"]
+    out = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in sorted(files)}
+    return out | {f"code of {number}": "\n\n".join(cell["source"] for cell in code(number)) for number in FILES}
+
+
+def malformed(text: str) -> list[str]:
+    """Addresses that are not https, have no host with a domain, or hold a stray sign. Nothing is fetched."""
+    found = [re.sub(r"\{[^{}]*\}?|\[$", "x", address) for address in ADDRESS.findall(text)]  # {name} of an f-string
+    return [a for a in found if not re.fullmatch(FORM, a.rstrip(".,;:"))]  # the sentence's own sign at the end
+
+
+@pytest.mark.parametrize("name", other_texts())
+def test_addresses_in_code_and_data_are_well_formed(name):
+    assert not malformed(other_texts()[name])
+
+
+@pytest.mark.parametrize("name", other_texts())
+def test_an_arxiv_id_belongs_to_the_work_named_beside_it(name):
+    """A docstring that says "Press et al. 2021, arXiv 2108.12409" gives first author, year and id of one reference."""
+    text = other_texts()[name]
+    works = {work["arxiv"]: work for work in sources.references().values() if "arxiv" in work}
+    for match in ARXIV.finditer(text) if not name.endswith("references.json") else ():
+        assert match[1] in works, f"arXiv {match[1]} is not in references.json"
+        work, before = works[match[1]], text[max(0, match.start() - 120) : match.start()]
+        assert work["authors"][0] in before and str(work["year"]) in before, f"arXiv {match[1]} is {work}"
+
+
+@pytest.mark.parametrize("number", FILES)
+def test_links_in_captions_lead_somewhere(number):
+    """What a code cell shows as Markdown, and the Markdown that a cell writes itself."""
+    content = json.loads(FILES[number].read_text(encoding="utf-8"))["cells"]
+    shown = [o.get("data", {}).get("text/markdown", "") for cell in content for o in cell.get("outputs", [])]
+    text = "\n\n".join("".join(part) for part in shown)
+    assert len(text.split()) > 40 and broken_links(FILES[number], text) == []
+
+
+def test_the_tests_of_addresses_notice_errors():
+    assert malformed("see http://arxiv.org/abs/1706.03762") and malformed("https://localhost/x")
+    assert malformed("https://arxiv.org/abs/1706|03762") and malformed("https://arxiv/abs/1706.03762")
+    assert not malformed("(https://arxiv.org/abs/1706.03762).") and not malformed("(https://arxiv.org/abs/1706.03762)")
+    assert not malformed("https://github.com/{where}/blob/x.py") and not malformed("https://huggingface.co/")
 
 
 def test_the_tests_of_prose_notice_errors():
