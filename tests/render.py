@@ -8,8 +8,9 @@ typeset by the MathJax that JupyterLab carries with it, so that nothing is fetch
 port, and its typesetter is handed the page. The browser is driven through its debugging port with websocket-client,
 which jupyter_server depends on. The network beyond this machine is cut off.
 
-Looked for: marks of an error, TeX left over in the text, a formula that was not typeset, a formula, table or link wider
-than its page, a picture that does not load, an error in the console. Pictures from elsewhere (the badges) are not loaded.
+Looked for: marks of an error, TeX left over in the text, a formula that was not typeset, a formula, table or link
+wider than its page, a picture that does not load, an error in the console. The badges, which are pictures from
+elsewhere, are not loaded.
 """
 
 from __future__ import annotations

@@ -81,7 +81,9 @@ QUOTES = [
     Quote("01", "(from about 4 to about 11 in their model)", {
         "4": at("haviv2022.shuffled_prefix_loss", "in order"), "11": at("haviv2022.shuffled_prefix_loss", "shuffled"),
     }),
-    Quote("01", "have up to 1.3 billion parameters", {"1.3": lambda get: len(get("haviv2022.pile_1.3b")) and "1.3B" in where("haviv2022.pile_1.3b") and 1.3}),
+    Quote("01", "have up to 1.3 billion parameters", {
+        "1.3": lambda get: len(get("haviv2022.pile_1.3b")) and "1.3B" in where("haviv2022.pile_1.3b") and 1.3,
+    }),
     Quote("01", "trained from scratch on ten small tasks", {
         "ten": lambda get: bool(get("kazemnejad2023.mean_reciprocal_rank")) and "10 tasks" in where(
             "kazemnejad2023.mean_reciprocal_rank"),
