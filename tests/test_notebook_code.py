@@ -320,7 +320,8 @@ def test_tables_of_counts(k, bind):
 def test_sinusoidal_functions(d, base):
     same(get("02", "frequencies")(d, base), sinusoidal_frequencies(d, base))
     same(get("02", "table")(POSITIONS, d, base), sinusoidal_table(POSITIONS, d, base, dtype=torch.float64))
-    same(get("02", "g")(POSITIONS, d, base), dot_product_by_distance(POSITIONS, d, base))
+    for k in (POSITIONS, POSITIONS.view(3, 3), POSITIONS[3]):  # any shape
+        same(get("02", "g")(k, d, base), dot_product_by_distance(k, d, base))
     for offset in (0, 1, -5, 37, 1000):
         same(get("02", "shift")(offset, d, base), shift_matrix(offset, d, base))
 
@@ -358,6 +359,7 @@ def test_share_of_the_variance(bind):
     for size in (0.0, 1.0, 3.0):  # independent parts: their variances add up
         share = get("02", "token_share")(size * vectors(200_000, 1, seed=1))
         assert share == pytest.approx(1 / (1 + size**2), abs=0.01)
+    assert get("02", "token_share")(tokens) == pytest.approx(1 / 4)  # of twice the token
 
 
 @covers("02", "previous_weight")
@@ -376,14 +378,16 @@ def test_occupied_directions(share, n):
     found, directions = get("02", "occupied")(left * sizes @ right.T, share)
     assert found == n
     same(directions.T @ directions, right[:, :n] @ right[:, :n].T)  # the same subspace, whatever the signs
+    assert get("02", "occupied")(left * sizes @ right.T)[0] == 4  # for 99.9%
 
 
 @covers("02", "by_distance")
 @pytest.mark.parametrize("queries", [slice(32, 64), slice(192, 256)])
 def test_weight_by_distance(queries):
     weights = vectors(3, 256, 256)
-    found = get("02", "by_distance")(weights, queries, reach=5)
-    for head, k in itertools.product(range(3), range(5)):
+    found = get("02", "by_distance")(weights, queries)
+    assert found.shape == (3, 32)
+    for head, k in itertools.product(range(3), range(32)):
         here = [weights[head, i, i - k] for i in range(queries.start, queries.stop)]
         same(found[head, k], torch.stack(here).mean())
 
@@ -409,7 +413,7 @@ def test_the_layer_with_positions_is_pytorch_s(d, n_heads, t):
     x = torch.randn(2, t, d)
     h = x + sinusoidal_table(torch.arange(t), d)
     for keep in (True, False):
-        layer = get("02", "Layer")(d, n_heads, keep=keep)
+        layer = sharp(get("02", "Layer")(d, n_heads, keep=keep))
         theirs = nn.TransformerEncoderLayer(d, n_heads, 4 * d, dropout=0.0, activation="gelu", batch_first=True)
         for mine, part in (
             (layer.norm1, theirs.norm1), (layer.norm2, theirs.norm2),
@@ -456,6 +460,8 @@ def test_t5_buckets_one_by_one(both, buckets, farthest):
     distance = torch.arange(-2 * farthest, 2 * farthest + 1)
     found = [get("03", "t5_bucket")(d, buckets, farthest, both) for d in distance.tolist()]
     assert found == t5_buckets(distance, buckets, farthest, both).tolist()
+    if (buckets, farthest) == (32, 128):  # what T5 has, and both sides' default
+        assert [get("03", "t5_bucket")(d, both_directions=both) for d in distance.tolist()] == found
 
 
 @covers("03", "shaw_logits", "shaw_values")
@@ -889,15 +895,18 @@ def test_reading_scores_the_same_targets_at_any_length(length, count, bind):
     logits, targets = table[text[128 : 128 + 192]], text[129 : 129 + 192]
     found = get("05", "read")(lambda ids: table[ids], length, count)
     assert found == pytest.approx(F.cross_entropy(logits, targets).item(), abs=1e-5)
-    seen = []
 
-    def counting(ids):  # the logits say how many characters were seen: the last `count` of each window, no others
-        seen.append(ids)
-        return torch.arange(1.0, ids.shape[1] + 1)[None, :, None].expand(len(ids), -1, 9) * F.one_hot(ids, 9)
+    windows = []
 
-    get("05", "read")(counting, length, count)
-    assert {ids.shape[1] for ids in seen} == {length}
-    assert sum(map(len, seen)) * (count or length) == 192
+    def counting(ids):  # surer of character 0 the more it has seen: the score tells which seats of a window count
+        windows.append(ids)
+        return torch.arange(1.0, length + 1)[:, None] * F.one_hot(torch.tensor(0), 9).expand(*ids.shape, 9)
+
+    bind("05", text=torch.zeros(400, dtype=torch.long))
+    seen = range(length - (count or length) + 1, length + 1)
+    expected = sum(math.log(math.exp(n) + 8) - n for n in seen) / len(seen)
+    assert get("05", "read")(counting, length, count) == pytest.approx(expected, abs=1e-6)
+    assert {ids.shape[1] for ids in windows} == {length}
 
 
 @covers("05", "weights_of")
@@ -922,8 +931,7 @@ def test_the_mirror_of_an_encoder_with_alibi(seed, bind):
             model = get("05", "encoder")(future)
             there, back = model.hidden(ids)[0], model.hidden(ids.flip(1))[0].flip(1)
             assert ((there - back).abs().max() < 1e-9) == blind
-            slopes = model.encoding.slopes if future is None else future
-            pos = positions(7)
+            pos, slopes = positions(7), alibi_slopes(4) if future is None else future
             bias = model.encoding.bias(None, None, model.encoding.prepare(pos, pos, None), 0)
             assert torch.equal(bias, alibi_bias(pos, pos, alibi_slopes(4), slopes))
 
@@ -983,16 +991,8 @@ def test_the_price_in_flex_attention(bind):
 # ------------------------------------------------------------------------------------------------------- 06
 
 
-@covers(
-    "06",
-    "frequencies",
-    "position_interpolation",
-    "ntk_aware",
-    "by_parts",
-    "yarn_according_to_many_pages",
-    "code_ramp",
-    "paper_ramp",
-)
+@covers("06", "frequencies", "position_interpolation", "ntk_aware", "by_parts", "code_ramp", "paper_ramp")
+@covers("06", "yarn_according_to_many_pages")
 @pytest.mark.parametrize(
     ("d", "base", "s"), list(itertools.product((4, 16, 64, 128), (1e4, 5e5), (1.0, 2.0, 8.0, 16.0)))
 )
