@@ -101,9 +101,6 @@ DEFINED = {
     "dynamic NTK": ("06", "*Dynamic NTK* lets the factor follow the current length"),
 }  # fmt: skip
 
-# Notebooks whose opening cell does not link to the glossary yet. An entry that is no longer needed fails.
-AWAITED = {"02", "03", "04", "05", "06"}
-
 
 def paragraphs(number: str) -> list[str]:
     """What is read, in order: without the opening, navigation, glossary and references; a heading joins its text."""
@@ -165,10 +162,7 @@ def test_no_term_is_used_before_it_is_defined(term):
 def test_the_opening_links_to_the_glossary(number):
     opening = next(c["source"] for c in cells(number)[1:] if c["type"] == "markdown")
     links = re.search(r"\[[^\]]*glossary[^\]]*\]\((?:01_position_problem\.ipynb)?#Glossary\)", opening, re.I)
-    if number in AWAITED:
-        assert not links, f"notebook {number} links to the glossary now: take it out of AWAITED"
-    else:
-        assert links, "say where the words are explained"
+    assert links, "say where the words are explained"
 
 
 def test_the_reading_notices_what_it_should():
