@@ -78,7 +78,7 @@ QUOTES = [
     Quote("01", "loses half of its score", {
         "half": lambda get: 0.45 < translation_loss(get) / get(ABLATION)["keys and values"] < 0.55,
     }),
-    Quote("01", "(from about 4 to about 11 in their model)", {
+    Quote("01", "from about 4 to about 11 in their model", {
         "4": at("haviv2022.shuffled_prefix_loss", "in order"), "11": at("haviv2022.shuffled_prefix_loss", "shuffled"),
     }),
     Quote("01", "have up to 1.3 billion parameters", {
@@ -141,7 +141,7 @@ QUOTES = [
     Quote("03", "The model card says that fine-tuning limited texts to 128 tokens.", {
         "128": at("reimers2021.lengths", "fine_tuning_tokens"),
     }),
-    Quote("03", "Vaswani et al. tried: perplexity 4.92 with sinusoids, 4.92 with a table; BLEU 25.8 and 25.7.", {
+    Quote("03", "Vaswani et al. tried: perplexity 4.92 with sinusoids, 4.92 with a table; BLEU 25.8 and 25.7", {
         "4.92": lambda get: {row["perplexity"] for row in get(TIE).values()} == {4.92} and 4.92,
         "25.8": at(TIE, "sinusoidal", "bleu"), "25.7": at(TIE, "learned", "bleu"),
     }),
@@ -158,7 +158,7 @@ QUOTES = [
         "11": at(INDEXING, "rope", "mean"), "95": at(INDEXING, "pope", "mean"),
     }),
     # 05
-    Quote("05", "to perplexity 4.00, slightly better than with learned positions (4.06)", {
+    Quote("05", "to perplexity 4.00, slightly better than with learned positions (4.06", {
         "4.00": at(MASKED, "alibi"), "4.06": at(MASKED, "learned"),
     }),
     Quote("05", "with a sliding window, stride 1.", {
@@ -182,7 +182,7 @@ QUOTES = [
     Quote("05", '"11% faster and 11% less memory"', {
         "11": lambda get: set(get("press2021.abstract_percent").values()) == {11} and 11,
     }),
-    Quote("05", "ALiBi trained on *1,024* tokens with sinusoids trained on *2,048*, both read at 2,048.", {
+    Quote("05", "ALiBi trained on *1,024* tokens with sinusoids trained on *2,048*, both read at 2,048", {
         "1,024": lambda get: int([n for n in get("press2021.eleven_percent") if "alibi" in n][0].split()[-1]),
         "2,048": lambda get: int([n for n in get("press2021.eleven_percent") if "sinus" in n][0].split()[-1]),
     }),
@@ -197,10 +197,10 @@ QUOTES = [
     Quote("06", r"with $\alpha = 1$ and $\beta = 32$ for Llama models", {
         "1": at("peng2023.by_parts_constants", "alpha"), "32": at("peng2023.by_parts_constants", "beta"),
     }),
-    Quote("06", "Xiong et al. 2023: 10,000 to 500,000", {
+    Quote("06", "10,000 to 500,000", {
         "10,000": at("xiong2023.base", "before"), "500,000": at("xiong2023.base", "after"),
     }),
-    Quote("06", "(Llama 3: 500,000)", {"500,000": at("grattafiori2024.base")}),
+    Quote("06", "Llama 3: 500,000", {"500,000": at("grattafiori2024.base")}),
     Quote("06", "LLaMA-7B fell on BoolQ from 76.1 to 73.2 at 8k and to 64.7 at 32k", {
         "76.1": at(BOOLQ, "original"), "73.2": at(BOOLQ, "PI 8192"), "64.7": at(BOOLQ, "PI 32768"),
         "8": lambda get: 8192 // 1024 if "PI 8192" in get(BOOLQ) else 0,
@@ -216,7 +216,7 @@ QUOTES = [
     Quote("06", "interpolation reached 8,192 within 200", {
         "8,192": at("chen2023.passkey_interpolation", "window"), "200": at("chen2023.passkey_interpolation", "steps"),
     }),
-    Quote("06", "Their table starts with 4,300 for 1k tokens.", {
+    Quote("06", "starts with 4,300 for 1k tokens", {
         "4,300": at("men2024.base_lower_bound", "1024"),
         "1": lambda get: int(min(get("men2024.base_lower_bound"), key=int)) // 1024,
     }),
@@ -330,6 +330,7 @@ OWN = [
      "it to 4, and it is Llama 3's rule, 2.12.", "our measurement"),
     ("06", "Extra loss at 64 characters: NTK 0.1, YaRN 0.2, larger base 0.3, Llama 3 0.6, paper ramps above 1, PI 1.25",
      "our measurement"),
+    ("06", "(4,096 tokens) on PG19, without training", "the trained length of the model"),
     ("06", "(2k + 1) x head width, keys and values", "definition of Shaw's table"),
     ("06", "the ramp of YaRN's paper with 1 and 4 turns", "Llama 3.1's rule, asserted equal in the cell"),
     ("06", "and between the three places of its temperature?", "a count"),
