@@ -630,7 +630,8 @@ def test_sections_for_three_axes(sections):
     x = vectors(1, 1, 3, d)
     scheme = MRoPE(d, sections)
     expected, _ = scheme.rotate(x, x, scheme.prepare(ids[None], ids[None], None), 0)
-    torch.testing.assert_close(get("04", "mrope")(x[0, 0], ids, sections), expected[0, 0], rtol=0, atol=1e-5)
+    given = () if sections == (16, 24, 24) else (sections,)  # Qwen2-VL's are the default
+    torch.testing.assert_close(get("04", "mrope")(x[0, 0], ids, *given), expected[0, 0], rtol=0, atol=1e-5)
 
 
 @covers("04", "xpos")
@@ -1000,15 +1001,15 @@ def test_rules_of_extension(d, base, s):
     length = 4096
     theta = rope_frequencies(d, base)
     same(get("06", "frequencies")(d, base), theta)
+    same(get("06", "frequencies")(d), rope_frequencies(d))
     rule = functools.partial(extension.extend, head_dim=d, base=base, factor=s, original_max_position_embeddings=length)
     same(get("06", "position_interpolation")(theta, s), rule("pi").inv_freq)
     same(get("06", "ntk_aware")(d, base, s), rule("ntk").inv_freq)
     same(get("06", "by_parts")(theta, s, length), rule("ntk_by_parts").inv_freq)
     same(get("06", "yarn_according_to_many_pages")(base, s, d), base * s ** (d / (d - 2)))
-    for ramp in ("code", "paper"):
-        keep = get("06", f"{ramp}_ramp")(d, base, length)
-        blended = keep * theta + (1 - keep) * theta / s
-        same(blended, rule("yarn", ramp=ramp).inv_freq)
+    for ramp, n in itertools.product(("code", "paper"), (64, 2048, 4096, 8192)):
+        keep = get("06", f"{ramp}_ramp")(d, base, n)
+        same(keep * theta + (1 - keep) * theta / s, extension.extend("yarn", d, base, s, n, ramp=ramp).inv_freq)
 
 
 @covers("06", "released")
@@ -1039,7 +1040,8 @@ def test_the_temperature_in_cosine_and_sine(by, bind):
     x, pos = vectors(1, 1, 9, 16), positions(9)
     bind("06", angles=rope_angles(pos[0], rule.inv_freq))
     scheme = RoPE(16, inv_freq=rule.inv_freq, attention_factor=by)
-    close(get("06", "turn")(x, by)[0, 0], scheme.rotate(x, x, scheme.prepare(pos, pos, None), 0)[0][0, 0])
+    given = () if by == 1 else (by,)
+    close(get("06", "turn")(x, *given)[0, 0], scheme.rotate(x, x, scheme.prepare(pos, pos, None), 0)[0][0, 0])
 
 
 @covers("06", "drift", "with_dynamic_ntk")
@@ -1066,14 +1068,14 @@ def test_drift_of_a_stale_cache(after_rotation):
 
 
 @covers("06", "holds")
-@pytest.mark.parametrize(("head_dim", "length"), [(16, 64), (128, 300), (128, 1024)])
-def test_the_bound_on_the_base(head_dim, length):
-    answers = set()
-    for base in (10.0, 200.0, 1e3, 4e3, 1e4, 5e5, 1e7):
-        lowest = dot_product_by_distance(torch.arange(length + 1), head_dim, base).min()  # the same sum of cosines
-        assert get("06", "holds")(base, length, head_dim) == bool(lowest >= 0)
-        answers.add(bool(lowest >= 0))
-    assert answers == {True, False}
+@pytest.mark.parametrize(("head_dim", "base"), [(16, 1e4), (16, 50.0), (128, 500.0), (128, 3e3), (128, 1e4)])
+def test_the_bound_on_the_base(head_dim, base):
+    sums = dot_product_by_distance(torch.arange(8000), head_dim, base)  # the same sum of cosines
+    first = int((sums < 0).int().argmax())
+    assert first > 0 > sums[first], "choose a base whose sum turns negative in here"
+    holds = get("06", "holds")
+    assert holds(base, first - 1, head_dim) and not holds(base, first, head_dim) and not holds(base, 8000, head_dim)
+    assert head_dim != 128 or holds(base, first - 1) and not holds(base, first)
 
 
 @covers("06", "doors")
@@ -1115,7 +1117,7 @@ def test_the_checks_pass_right_schemes_of_helpers(name):
 
 
 @covers("06", "check_encoding", "runner", "BatchAxis", "Mixed", "LowPrecision")
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [0, 4])
 def test_the_checks_find_every_bug(seed, bind):
     bind("06", seed=seed)
     runner = get("06", "runner")
