@@ -310,7 +310,8 @@ def test_grid_positions(height, width):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("base, farthest", [(100.0, 14), (1e4, 600), (1e6, 100_000)])
 @pytest.mark.parametrize(
-    "kind, d, how", [("axial", 8, 2), ("axial", 24, 3), ("mrope", 16, (2, 3, 3)), ("mrope", 6, (1, 2))]
+    "kind, d, how",
+    [("axial", 8, 2), ("axial", 24, 3), ("mrope", 16, (2, 3, 3)), ("mrope", 6, (1, 2)), ("mrope", 4, (2,))],
 )
 def test_rotation_by_several_coordinates(kind, d, how, base, farthest, layout, dtype):
     if kind == "axial":

@@ -16,12 +16,14 @@ from tests.test_prose import MATH, strip_code
 
 # What the glossary has to explain: used in several notebooks, or before it is introduced.
 IN_THE_GLOSSARY = [
-    "attention", "attention bias", "bfloat16", "bigram table", "BLEU", "BOS", "causal mask", "context length",
-    "d_model", "decoder", "embedding", "encoder", "equivariant", "extrapolation", "fine-tuning", "frequency", "head",
-    "head_dim", "invariant", "KV cache", "LayerNorm", "logit", "loss", "masked language model", "nat", "NoPE",
-    "permutation matrix",
-    "perplexity", "pooling", "position", "position_ids", "probe", "query", "key", "value", "relative", "absolute",
-    "residual stream", "seat", "softmax", "token", "wavelength",
+    "absolute", "attention", "attention bias", "band", "bfloat16", "bigram table", "BLEU", "BOS", "causal mask",
+    "channel", "checkpoint", "[CLS]", "context length", "cross-attention", "d_model", "decade", "decoder",
+    "distillation", "door", "embedding", "encoder", "equivariant", "extrapolation", "fine-tuning", "frequency",
+    "fused kernel", "half-split", "head", "head_dim", "hidden state", "interleaved", "invariant", "key", "KV cache",
+    "LayerNorm", "logit", "loss", "masked language model", "MLP", "nat", "needle", "NoPE", "padding",
+    "permutation matrix", "perplexity", "pooling", "position", "position_ids", "principal component", "probe",
+    "prompt", "quantized", "query", "race", "relative", "residual stream", "ridge regression", "seat", "seed",
+    "[SEP]", "side entrance", "softmax", "spectrum", "temperature", "token", "value", "wavelength", "window",
 ]  # fmt: skip
 
 # Term (as a pattern): the notebook and the phrase that says what it is. No use of the term stands before the phrase.
