@@ -209,7 +209,7 @@ QUOTES = [
     Quote("06", "interpolation adapts in a few hundred steps", {
         "hundred": lambda get: 100 < get("chen2023.passkey_interpolation")["steps"] <= 300,
     }),
-    Quote("06", "LLaMA-7B from 2,048 to an effective window (where a planted key is still found) of 2,560 in 10,000 steps", {
+    Quote("06", "from 2,048 to an effective window (where a planted key is still found) of 2,560 in 10,000 steps", {
         "2,048": lambda get: int(min(get("chen2023.pg19")["none"])), "2,560": at(PASSKEY, "after 10000 steps"),
         "10,000": lambda get: 10_000 if "after 10000 steps" in get(PASSKEY) else 0,
     }),
