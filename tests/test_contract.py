@@ -441,3 +441,8 @@ def test_in_deeper_models_no_cache_can_cure_a_scheme_that_changes_with_length():
 def test_registered_schemes_keep_door_one_shut_unless_it_is_theirs(name):
     x = torch.randn(2, T, D_MODEL)
     assert build(name, d_model=D_MODEL, n_heads=HEADS).embed(x, None) is x
+
+
+def test_what_a_scheme_that_says_nothing_is_taken_for():
+    """One coordinate, the usual scale, no claim on the attention weights: the fast path."""
+    assert (Encoding.scale, Encoding.needs_weights, Encoding.axes) == (None, False, 1)

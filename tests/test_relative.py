@@ -287,6 +287,19 @@ def test_disentangled_terms_are_equation_4(convention):
     torch.testing.assert_close(sum(disentangled_terms(q, k, kr, qr, distance(t), convention)), expected)
 
 
+def test_deberta_projects_keys_without_a_bias_and_queries_with_one():
+    """As released. A bias of the keys would add one number to all logits of a query, which softmax does not see."""
+    from transformers import DebertaConfig
+    from transformers.models.deberta.modeling_deberta import DisentangledSelfAttention
+
+    theirs = DisentangledSelfAttention(
+        DebertaConfig(hidden_size=32, num_attention_heads=4, relative_attention=True, pos_att_type=["c2p", "p2c"])
+    )
+    ours = DeBERTa(32, 4)
+    for mine, other in ((ours.key_projections, theirs.pos_proj), (ours.query_projections, theirs.pos_q_proj)):
+        assert (mine[0].bias is None) == (other.bias is None)
+
+
 def test_deberta_index_has_the_opposite_sign():
     d = torch.arange(-10, 11)
     assert deberta_index(d, 4).max() == 7 and deberta_index(d, 4).min() == 0

@@ -193,6 +193,12 @@ def test_the_ends_of_a_range_are_accepted():
     assert positions(0).shape == (1, 0)
 
 
+def test_positions_of_a_negative_number_of_tokens_are_refused():
+    assert positions(0).shape == (1, 0)
+    with pytest.raises(ValueError, match="seq_len=-1"):
+        positions(-1)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(value=NONSENSE)
 def test_positions_refuse_nonsense(value):
