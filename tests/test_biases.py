@@ -141,17 +141,21 @@ def test_window_of_one_sees_itself_only():
 
 
 @pytest.mark.oracle("cope.CoPE", "cope.cope_positions", "cope.interpolate_positions", against="x-transformers")
-def test_cope_equals_x_transformers():
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("heads, d, t, max_pos", [(1, 4, 1, 2), (2, 8, T, 5), (3, 16, 40, 64), (4, 8, 64, 16)])
+def test_cope_equals_x_transformers(heads, d, t, max_pos, dtype):
     from x_transformers.x_transformers import CoPE as Theirs
 
     torch.manual_seed(0)
-    ours, theirs = CoPE(8, max_pos=5, std=1.0), Theirs(8, 2, 5)
+    ours, theirs = CoPE(d, max_pos=max_pos, std=1.0).to(dtype), Theirs(d, heads, max_pos).to(dtype)
     theirs.pos_emb.data.copy_(ours.table.data)
-    q, k = torch.randn(2, 3, 2, T, 8)
-    allowed = causal_mask(T, T)
-    logits = (q @ k.mT * 8**-0.5).masked_fill(~allowed, -1e30)  # what x-transformers hands to its CoPE
-    got = ours.bias(q, k, ours.prepare(positions(T), positions(T), allowed), 0)
-    torch.testing.assert_close(got.masked_fill(~allowed, 0), theirs(q, logits).masked_fill(~allowed, 0))
+    q, k = torch.randn(2, 3, heads, t, d, dtype=dtype)
+    allowed = causal_mask(t, t)
+    logits = (q @ k.mT * d**-0.5).masked_fill(~allowed, -1e30)  # what x-transformers hands to its CoPE
+    got = ours.bias(q, k, ours.prepare(positions(t), positions(t), allowed), 0)
+    torch.testing.assert_close(
+        got.masked_fill(~allowed, 0), theirs(q, logits).masked_fill(~allowed, 0), rtol=1e-5, atol=1e-4
+    )
 
 
 def test_cope_counts_and_interpolates_as_the_paper_says():
