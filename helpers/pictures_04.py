@@ -218,6 +218,8 @@ def freezing(short: Mapping[str, float], long: Mapping[str, float], labels: tupl
         for i, key in enumerate(groups):
             ax.text(i, found[key] * 1.03, f"{found[key]:.0f}", ha="center", fontsize=8, color=INK)
     axes[0].set_ylabel("perplexity")
+    note = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 9, "color": ACCENT}
+    axes[0].annotate("orange: perplexity more than doubled", (0.98, 0.97), **note)
     return fig
 
 
@@ -301,8 +303,8 @@ def rounded_positions(shifts: Sequence[int], exact: list[float], rounded: list[f
 def bug_costs(cost: pd.DataFrame) -> plt.Figure:
     """Annotated heat map: loss added by each bug (rows) in each scheme (columns)."""
     fig, ax = plt.subplots(figsize=(7.6, 3.7))
-    bar = {"label": "nats a character"}
-    sns.heatmap(cost, annot=True, fmt="+.2f", cmap="cividis", vmin=0, vmax=1.2, ax=ax, linewidths=1, cbar_kws=bar)
+    look = {"cmap": "cividis", "vmin": 0, "vmax": cost.max().max(), "linewidths": 1}  # every cost is on the scale
+    sns.heatmap(cost, annot=True, fmt="+.2f", ax=ax, cbar_kws={"label": "nats a character"}, **look)
     ax.set(title="What each bug adds to the loss")
     ax.tick_params(length=0)
     return fig

@@ -41,7 +41,7 @@ DEFINED = {
     "Dual chunk attention": ("01", "**Dual chunk attention** does so chunk by chunk"),
     "DroPE": ("01", "**DroPE** trains with rotation and then takes it away"),
     "Re-injection": ("01", "**Re-injection** adds the position vector again in every layer"),
-    "scorecard": ("01", "Every later notebook measures its scheme against this list"),
+    "scorecard": ("01", "Later notebooks return to this list where it concerns their schemes"),
     "KERPLE": ("01", "Here are ten schemes that you are going to meet"),
     # 02
     r"\bhands?\b": ("02", "(cos, sin) is the hand of a clock"),
@@ -64,7 +64,7 @@ DEFINED = {
     "position interpolation": ("03", "position interpolation for RoPE is the same idea, applied to angles"),
     # 04
     "rotary position embedding": ("04", "*rotary position embedding*, RoPE (Su et al. 2021)"),
-    "half-split": ("04", "Most code today takes channel $i$ and channel $i + d/2$, because two halves are cheaper"),
+    "half-split": ("04", "Most code today takes channel $i$ and channel $i + d/2$, perhaps because two halves"),
     "larger base": ("04", "A larger base keeps slow pairs slow over a longer context"),
     "GGUF": ("04", "Llamas in GGUF files (a format for local use)"),
     "long-term decay": ("04", "motivates the ladder by a *long-term decay*"),

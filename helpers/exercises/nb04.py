@@ -34,9 +34,7 @@ def half_split(answer: Callable) -> str | None:
     if not isinstance(got, Tensor) or got.shape != x.shape:
         return f"the result must have the shape of x, {tuple(x.shape)}."
     if _close(got, _turned(x, ids)):
-        if _close(answer(x, ids, 100.0), got):
-            return "right at base 10,000, but your function ignores `base`."
-        return None
+        return _elsewhere(answer, x, ids)
     freq = rope_frequencies(16)
     a, b = x.chunk(2, -1)
     repeated = (ids.double()[:, None] * freq).repeat_interleave(2, -1)
@@ -60,12 +58,30 @@ def half_split(answer: Callable) -> str | None:
     return "not the half-split rotation: compare position by position with the notebook's rope_half."
 
 
+def _elsewhere(answer: Callable, x: Tensor, ids: Tensor) -> str | None:
+    """An answer that is right once may have fixed what it should take from its arguments: vary them one by one."""
+    got = answer(x, ids, 100.0)
+    if _close(got, answer(x, ids, 10_000.0)):
+        return "right at base 10,000, but your function ignores `base`."
+    if not _close(got, _turned(x, ids, freq=rope_frequencies(16, 100.0))):
+        return "right at base 10,000 and wrong at base 100: `base` enters as base^(-2i/d) and nowhere else."
+    scattered = torch.tensor([7, 0, 3, 3, 90])
+    if not _close(answer(x[:5], scattered, 10_000.0), _turned(x[:5], scattered)):
+        return "right for positions in a row, wrong for 7, 0, 3, 3, 90: row t turns by position_ids[t]."
+    wide = torch.cat([x, x[:, :8]], -1)
+    try:
+        right = _close(answer(wide, scattered.repeat(3)[:12], 10_000.0), _turned(wide, scattered.repeat(3)[:12]))
+    except Exception:  # a width that is written down often fails by its shape
+        right = False
+    return None if right else "right for 16 channels, wrong for 24: d is the last dimension of x."
+
+
 # ----------------------------------------------------------------------------------- 4.2 frequencies, partial head
 
 
 def partial(answer: Callable) -> str | None:
     """``answer(head_dim, fraction, base)`` gives one frequency a rotated pair."""
-    for head_dim, fraction, base in ((96, 0.25, 1e4), (64, 0.5, 1e4), (80, 0.45, 500.0)):
+    for head_dim, fraction, base in ((96, 0.25, 1e4), (64, 0.5, 1e4), (80, 0.45, 500.0), (80, 0.335, 500.0)):
         got = answer(head_dim, fraction, base)
         if untouched(got):
             return todo
@@ -209,6 +225,7 @@ def partial_frequencies(head_dim, fraction, base=10_000.0):
     r = int(head_dim * fraction)
     return {}
 """
+_RIGHT = "base ** (-torch.arange(0, r, 2).double() / r)"  # what is wrong is r
 _WHERE = "def position_ids_of(mask, document):\n    {}\n"
 _SAME = "same = (document[:, :, None] == document[:, None, :]) & mask[:, None, :]"
 _CONVERT = "def to_half(weight, n_heads):\n    rows, width = weight.shape\n    return {}\n"
@@ -228,6 +245,10 @@ MISTAKES = {
         "interleaved angles with rotate-half": _rope(_MIXED),
         "ignores `base`": _rope(freq=_FREQ.replace("base **", "10_000.0 **")),
         "positions count from 0": _rope(ids="torch.arange(len(x))"),
+        "positions in a row": _rope(ids="(position_ids[0] + torch.arange(len(x)))"),
+        "wrong at base 100": _rope(freq=_FREQ + " * (10_000.0 / base)"),
+        "wrong for 24": _rope(freq=_FREQ.replace("(0, d, 2", "(0, 16, 2").replace("/ d)", "/ 16)")),
+        "d is the last dimension of x": _rope(freq=_FREQ.replace("/ d)", "/ 16)")),
         "exponent's denominator": _rope(freq=_FREQ.replace("/ d)", "/ (2 * d))")),
         "norms changed": _rope(_STRETCHED),
     },
@@ -237,6 +258,8 @@ MISTAKES = {
         "whole head": _PARTIAL.format("base ** (-torch.arange(0, head_dim, 2).double() / head_dim)"),
         "a rotated channel": _PARTIAL.format("base ** (-torch.arange(r).double() / r)"),
         "fastest first": _PARTIAL.format("(base ** (-torch.arange(0, r, 2).double() / r)).flip(0)"),
+        "(cut off)": _PARTIAL.replace("int(", "round(").format(_RIGHT),
+        "is 26 rotated ones": _PARTIAL.replace("int(", "math.ceil(").format(_RIGHT),
     },
     "4.3": {
         "counts slots": _WHERE.format("return torch.arange(mask.shape[1]).expand(mask.shape)"),
