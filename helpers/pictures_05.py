@@ -67,16 +67,18 @@ def by_hand(panels: Mapping[str, Tensor], hidden: Tensor) -> plt.Figure:
 
 def reach(slopes: Tensor, tokens: Tensor, trained: int = 64) -> plt.Figure:
     """Weight against distance for every head, and the distance to 1% as bars."""
-    n_heads, far = len(slopes), torch.arange(4000, dtype=torch.float64)
+    n_heads, far = len(slopes), torch.cat([torch.zeros(1), torch.logspace(-1, 3.4, 400)]).double()
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, n_heads))
     fig, axes = plt.subplots(1, 2, figsize=(8, 3.3), width_ratios=(1.5, 1))
     for h, shade in enumerate(shades):
-        axes[0].plot(far + 1, torch.exp(-slopes[h] * far), color=shade)
-        axes[0].plot(tokens[h] + 1, 0.01, "o", color=shade, ms=5)
+        axes[0].plot(far, torch.exp(-slopes[h] * far), color=shade)
+        axes[0].plot(tokens[h], 0.01, "o", color=shade, ms=5)
     axes[0].axhline(0.01, color=MUTED, lw=0.9, ls="--")
-    axes[0].set(xscale="log", xlim=(1, 2000), xlabel="distance + 1", ylabel="weight / own weight")
+    axes[0].set_xscale("asinh", linear_width=1)  # logarithmic far out, and yet distance 0 has a place
+    axes[0].set(xlim=(0, 2000), xlabel="distance (tokens)", ylabel="weight / own weight")
+    axes[0].set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1,000"])
     axes[0].set_title("How weight falls")
-    axes[0].text(1.1, 0.03, "1%", color="#666666", fontsize=9)
+    axes[0].text(0.1, 0.03, "1%", color="#666666", fontsize=9)
     axes[1].barh(range(1, n_heads + 1), tokens, color=shades, height=0.7)
     axes[1].axvline(trained, color=MUTED, lw=0.9, ls="--")
     for h, k in enumerate(tokens.tolist()):
@@ -125,12 +127,12 @@ def scale(factors: np.ndarray, losses: Sequence[float], divided: float, no_posit
 
 
 def maps(panels: Mapping[str, Tensor], limit: float) -> plt.Figure:
-    """Attention maps side by side on one scale; NaN is left white."""
+    """Attention maps side by side on one scale that ends at ``limit``; NaN is left white."""
     fig, axes = plt.subplots(1, len(panels), figsize=(8, 2.7), sharey=True)
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
         image = plotting.matrix(ax, values, title=title, xlabel="key", ylabel="", limit=limit)
     axes[0].set_ylabel("query")
-    fig.colorbar(image, ax=axes, shrink=0.9, label="weight")
+    fig.colorbar(image, ax=axes, shrink=0.9, label=f"weight ({limit} and more)")
     return fig
 
 
@@ -283,22 +285,33 @@ def recall(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Sequence
         ax.set_title(title, fontsize=9.5)
         ax.tick_params(length=0, labelrotation=0)
     axes[0].set_ylabel("depth of SET (0: far end)")
-    fig.supxlabel("tokens read (trained on 64)", fontsize=10)
+    fig.supxlabel("tokens read (trained with 64)", fontsize=10)
     return fig
 
 
-def recall_by_distance(grids: Mapping[str, Tensor], away: Tensor, lengths: Sequence[int]) -> plt.Figure:
-    """Mean recall over the distance to the answer; ``away`` (depths, lengths) in tokens; two contenders."""
-    fig, ax = plt.subplots(figsize=(7, 3.4))
-    for (name, grid), shade in zip(grids.items(), (color("alibi"), ACCENT), strict=True):
+def recall_by_distance(
+    grids: Mapping[str, Tensor], away: Tensor, lengths: Sequence[int], same: tuple[int, Mapping[int, Tensor]]
+) -> plt.Figure:
+    """Mean recall over the distance to the answer, a panel a contender, and one distance in several windows.
+
+    ``away`` (depths, lengths) in tokens; ``same``: the distance, and {window: (seeds,)} of the last contender.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(8, 3.3), sharey=True, width_ratios=(1.15, 1.15, 1))
+    for ax, (name, grid), shade in zip(axes, grids.items(), (color("alibi"), ACCENT), strict=False):
         for j, (n, marker) in enumerate(zip(lengths, "osDv", strict=True)):
             look = {"color": shade, "marker": marker, "s": 34, "alpha": 0.85}
-            ax.scatter(away[:, j], grid[:, :, j].mean(0), label=f"{name}, {n} tokens", **look)
-    ax.axvline(64, color=MUTED, lw=0.9, ls=":")
-    ax.set(xscale="log", xlabel="distance from v to GET (tokens)", ylabel="recalled (%)", ylim=(-3, 106))
-    ax.set_xticks([4, 16, 64, 256], [4, 16, 64, 256])
-    ax.minorticks_off()
-    ax.legend(title="gentlest slope, length", fontsize=8, title_fontsize=8, ncols=2, loc="lower left")
+            ax.scatter(away[:, j], grid[:, :, j].mean(0), label=f"{n} tokens", **look)
+        ax.axvline(64, color=MUTED, lw=0.9, ls=":")
+        ax.set(title=name, xscale="log", xlabel="distance from v to GET", ylim=(-3, 106))
+        ax.set_xticks([4, 16, 64, 256], [4, 16, 64, 256])
+        ax.minorticks_off()
+        ax.legend(title="window", fontsize=8, title_fontsize=8, loc="lower left")
+    axes[0].set_ylabel("recalled (%)")
+    distance, windows = same
+    axes[2].plot(range(len(windows)), torch.stack(list(windows.values())), color=ACCENT, marker="o", ms=4, lw=1.2)
+    first = f"{next(iter(windows))}\n(start)"  # the distance fills the first window: SET opens the text
+    axes[2].set_xticks(range(len(windows)), [first, *list(windows)[1:]])
+    axes[2].set(title=f"1/2 to 1/16, {distance} away", xlabel="window (one line a seed)")
     return fig
 
 
@@ -339,9 +352,9 @@ def real_distance(found: Mapping) -> plt.Figure:
     )
     axes[0].legend(loc="lower left")
     m = -np.array(found["exponential"]["slope"])
-    axes[1].hist(np.log2(m[m > 0]), bins=np.arange(-10, 0.01, 0.5), color=color("rope"), alpha=0.85)
+    axes[1].hist(np.log2(m[m > 0]), bins=np.arange(-11, 0.01, 0.5), color=color("rope"), alpha=0.85)
     for h in range(1, 9):
         axes[1].axvline(-h, color=color("alibi"), lw=1.2, ls="--", label="ALiBi's slopes" if h == 1 else None)
     axes[1].set(title="fitted slopes of its heads", xlabel="log2 of the slope", ylabel="heads")
-    axes[1].legend(loc="upper right", fontsize=8)
+    axes[1].legend(loc="upper left", fontsize=8, frameon=True, facecolor="white", edgecolor="none", framealpha=1)
     return fig
