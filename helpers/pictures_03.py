@@ -17,8 +17,8 @@ LEARNED, GIVEN, NOTHING = plotting.color("learned"), plotting.color("sinusoidal"
 
 TEXTS: dict[str, tuple[str, str]] = {
     "03_hero": (
-        "Ten small curves along 256 positions: smooth waves from fast to slow for a trained table, noise"
-        " for a fresh one.",
+        "Ten small curves along 256 positions: for a trained table smooth waves with periods near 6, 18, 55 and 164 "
+        "and a slow drift, for a random one noise.",
         "Nobody asked this model for waves. Its position table was free to become anything.",
     ),
     "03_visits": (
@@ -32,9 +32,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The number under each word is the row it reads. With slots, padding on the left moves every word.",
     ),
     "03_emergence": (
-        "Six similarity matrices of a position table in training: noise at first, at the end early rows "
+        "Four similarity matrices of a position table in training: noise at first, at the end early rows "
         "oppose late rows.",
-        "Cosine between the rows of the table at six moments of training. Red: alike; blue: opposite.",
+        "Cosine between the rows of the table at four moments of training. Red: alike; blue: opposite.",
     ),
     "03_scale": (
         "Dots of loss for no position, sinusoidal and learned table, at unit and at small initial scale;"
@@ -47,9 +47,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The table remembers how it was trained: a spike at row 127, a step at 128, a rise at the very end.",
     ),
     "03_ladder": (
-        "Left: power against period with five peaks near 512, 164, 55, 18 and 6. Right: ten components "
-        "hold the trained table.",
-        "Five waves a factor of three apart, and ten components that hold nearly everything: a sine and a cosine each.",
+        "Left: power against period with peaks near 164, 55, 18 and 6 and a slow bump that a straight line has too. "
+        "Right: ten components hold the trained table.",
+        "Four waves a factor of three apart, beside a drift too slow to have a period here: a straight line (dotted) "
+        "gives the same bump.",
     ),
     "03_cosine": (
         "Similarity matrix of rows 128 to 255, striped along diagonals, and mean cosine by offset, which rises "
@@ -59,11 +60,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "03_readout": (
         "Position read back against true position: a tight line for the trained table, a shapeless cloud"
         " for the random one.",
-        "A linear reader knows where in the text it is to within about 14 positions; from noise it knows nothing.",
+        "A linear reader knows where in the text it is, to 14 positions on average; from noise it knows nothing.",
     ),
     "03_order": (
-        "Cosines of six sentence pairs with and without the position table, and of one sentence with "
-        "itself at later rows.",
+        "Cosines with and without the position table of four reordered pairs, all above 0.95, and of two reworded "
+        "ones, below 0.6; and of one sentence with itself at later rows.",
         "Recorded from the real model: zeroed, order is lost exactly; intact, it hardly counts. Moving "
         "the text counts more.",
     ),
@@ -123,8 +124,8 @@ def put(fig: plt.Figure, name: str, interactive=None) -> None:
     show(fig, name, *TEXTS[name], interactive=interactive)
 
 
-def waves(real: np.ndarray, noise: np.ndarray, first: int) -> plt.Figure:
-    """Columns of two arrays (positions, components) as small multiples: a trained table left, a fresh one right."""
+def waves(real: np.ndarray, noise: np.ndarray, first: int, periods: Sequence[str]) -> plt.Figure:
+    """Columns of two arrays (positions, components) as small multiples: a trained table left, a random one right."""
     fig, axes = plt.subplots(real.shape[1], 2, figsize=(7.6, 4.4), sharex=True, sharey="row")
     x = np.arange(len(real)) + first
     for row, pair in enumerate(axes):
@@ -132,8 +133,12 @@ def waves(real: np.ndarray, noise: np.ndarray, first: int) -> plt.Figure:
             ax.plot(x, values, color=color, linewidth=1.1)
             ax.set(yticks=[], xlim=(x[0], x[-1]))
             ax.spines["left"].set_visible(False)
-    axes[0, 0].set_title("After training (MiniLM)")
-    axes[0, 1].set_title("Before training (random)")
+    for ax, period in zip(axes[:, 0], periods, strict=True):
+        ax.set_ylabel(
+            f"period\n{period}" if period.isdigit() else period, rotation=0, ha="right", va="center", labelpad=8
+        )
+    axes[0, 0].set_title("A trained table (MiniLM)")
+    axes[0, 1].set_title("A random table")
     for ax in axes[-1]:
         ax.set_xlabel("position")
     return fig
@@ -170,7 +175,7 @@ def rows_by_convention(rows: dict[str, np.ndarray], real: np.ndarray, words: lis
 
 def similarity(tables: dict[int, np.ndarray]) -> plt.Figure:
     """Similarity matrices of one table at several steps of training."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(7.8, 1.95), sharey=True)
+    fig, axes = plt.subplots(1, len(tables), figsize=(7.8, 2.4), sharey=True)
     for ax, (step, matrix) in zip(axes, tables.items(), strict=True):
         image = plotting.matrix(ax, matrix, title=f"step {step}", xlabel="row", ylabel="", signed=True, limit=1)
         ax.set_box_aspect(1)
@@ -246,17 +251,21 @@ def norms(values: np.ndarray, marks: dict[int, str]) -> plt.Figure:
     return fig
 
 
-def ladder(periods: np.ndarray, power: np.ndarray, peaks: Sequence[float], shares: dict[str, np.ndarray]) -> plt.Figure:
-    """Power against period on the left, variance held by the first components of several tables on the right."""
+def ladder(
+    periods: np.ndarray, power: np.ndarray, line: np.ndarray, peaks: dict[str, float], shares: dict[str, np.ndarray]
+) -> plt.Figure:
+    """Power against period of a table and of a straight line, left; variance held by the first components, right."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.1), width_ratios=(1.35, 1))
-    left.plot(periods, power / power.max(), color=LEARNED, linewidth=1.3)
-    for peak in peaks:
+    left.plot(periods, power / power.max(), color=LEARNED, linewidth=1.3, label="trained")
+    left.plot(periods, line / line.max(), color=INK, linewidth=1.3, linestyle=":", label="a straight line")
+    for name, peak in peaks.items():
         near = power[np.abs(np.log(periods / peak)) < 0.12].max() / power.max()
-        left.annotate(f"{peak:.0f}", (peak, near), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+        left.annotate(name, (peak, near), (0, 3), textcoords="offset points", ha="center", fontsize=9)
     left.set_xscale("log")
-    left.set_xticks([3, 10, 30, 100, 300], ["3", "10", "30", "100", "300"])
+    left.set_xticks([3, 10, 30, 100, 300, 1000], ["3", "10", "30", "100", "300", "1,000"])
     left.minorticks_off()
-    left.set(title="Power by period", xlabel="period (positions)", ylabel="power", xlim=(2, 600), ylim=(0, 1.14))
+    left.set(title="Power by period", xlabel="period (positions)", ylabel="power", xlim=(2, 1500), ylim=(0, 1.14))
+    left.legend(loc="upper left")
     styles = {
         "trained": {"color": LEARNED, "linestyle": "-"},
         "sinusoidal": {"color": GIVEN, "linestyle": "--"},
@@ -305,17 +314,19 @@ def readout(position: np.ndarray, read: dict[str, np.ndarray]) -> plt.Figure:
 
 def order(pairs: dict[str, list[float]], yardsticks: dict[str, list[float]], shifted: dict[str, float]) -> plt.Figure:
     """Cosine of sentence pairs with and without the position table, and of one sentence with itself, shifted."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.5), width_ratios=(1.5, 1))
-    everything = {**pairs, **yardsticks}
-    for i, (with_, without) in enumerate(everything.values()):
-        left.plot([with_, without], [i, i], color="#cccccc", linewidth=1.2, zorder=1)
-        left.plot(with_, i, "o", color=LEARNED, label="with positions" if i == 0 else None)
-        left.plot(without, i, "D", color=NOTHING, markerfacecolor="white", label="table zeroed" if i == 0 else None)
-    left.axhline(len(pairs) - 0.5, color=MUTED, linewidth=0.8, linestyle="--")
-    left.set_yticks(range(len(everything)), [name.replace(" / ", "\n") for name in everything], fontsize=8)
-    left.invert_yaxis()
-    left.set(title="Two sentences", xlabel="cosine", xlim=(0, 1.05))
-    left.legend(loc="lower left", bbox_to_anchor=(0.02, 0.3))
+    fig = plt.figure(figsize=(8.0, 4.2))
+    grid = fig.add_gridspec(2, 2, width_ratios=(1.5, 1), height_ratios=(len(pairs), len(yardsticks)))
+    right = fig.add_subplot(grid[:, 1])
+    groups = (pairs, "Same words, other order", (0.95, 1.003)), (yardsticks, "Other words (whole scale)", (0, 1.05))
+    for row, (group, title, limits) in enumerate(groups):  # two scales: on one, four pairs would be a single point
+        ax = fig.add_subplot(grid[row, 0])
+        for i, (with_, without) in enumerate(group.values()):
+            ax.plot([with_, without], [i, i], color="#cccccc", linewidth=1.2, zorder=1)
+            ax.plot(with_, i, "o", color=LEARNED, label="with positions" if i == 0 else None)
+            ax.plot(without, i, "D", color=NOTHING, markerfacecolor="white", label="table zeroed" if i == 0 else None)
+        ax.set_yticks(range(len(group)), [name.replace(" / ", "\n") for name in group], fontsize=8)
+        ax.set(title=title, xlabel="cosine", xlim=limits, ylim=(len(group) - 0.4, -0.6))
+    fig.axes[1].legend(loc="lower left", fontsize=8)
     right.plot(range(len(shifted)), list(shifted.values()), color=LEARNED, marker="o")
     right.set_xticks(range(len(shifted)), list(shifted))
     right.set(title="One sentence, moved", xlabel="rows later", ylabel="cosine with itself at row 0", ylim=(0.7, 1))

@@ -533,6 +533,18 @@ def test_principal_components(n, d):
 @covers("03", "similarity")
 def test_similarity_of_rows():
     rows = vectors(9, 5) + 3
+@covers("03", "spectrum")
+@pytest.mark.parametrize(("n", "period"), [(508, 16), (508, 64), (300, 8)])
+def test_power_by_period(n, period):
+    at, rows = np.arange(n), np.zeros((n, 3))
+    rows[:, 1], rows[:, 2] = np.cos(2 * np.pi * at / period) + 5, 2 * np.sin(2 * np.pi * at / period)
+    found = get("03", "spectrum")(rows)
+    assert found.shape == (2048,) and found.argmax() + 1 == 4096 // period  # entry f - 1 is frequency f / 4096
+    faded = (rows - rows.mean(0)) * (np.sin(np.pi * at / (n - 1)) ** 2)[:, None]  # a Hann window
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(1, 2049), at) / 4096)
+    np.testing.assert_allclose(found, np.square(np.abs(turns @ faded)).sum(1), rtol=1e-6, atol=1e-6)
+
+
     centered = rows - rows.mean(0)
     same(get("03", "similarity")(rows), F.cosine_similarity(centered[:, None], centered[None], dim=-1))
 
