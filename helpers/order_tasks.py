@@ -178,8 +178,9 @@ def train_lm(model: CausalLM, steps: int = 300, length: int = 64, batch: int = 3
     return model.eval()
 
 
-LM_STEPS = 600
-"""Training steps of the recorded language model that starts every window with BOS."""
+LM_STEPS = race.PRESETS["quick"].steps
+"""Training steps of the recorded language model that starts every window with BOS: as many as in the race, so that
+the models without and with BOS compare."""
 
 
 def recorded_lm(seed: int = 0) -> CausalLM:

@@ -158,7 +158,9 @@ def task_scores(scores: Mapping[tuple[str, str], Sequence[float]]) -> plt.Figure
 def bos_share(weights: np.ndarray) -> plt.Figure:
     """Uniform causal attention (T, T), and its first column."""
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3))
-    plotting.matrix(axes[0], weights, title="uniform causal attention", colorbar="weight", limit=0.5)
+    image = plotting.matrix(axes[0], weights, title="uniform causal attention", limit=0.5)
+    bar = fig.colorbar(image, ax=axes[0], shrink=0.9, extend="max", label="weight")  # seat 0 gives BOS the weight 1
+    bar.outline.set_visible(False)
     axes[0].add_patch(plt.Rectangle((-0.5, -0.5), 1, len(weights), fill=False, ec=ACCENT, lw=2))
     axes[1].plot(weights[:, 0], "o-", color=ACCENT)
     for ax in axes:
@@ -174,7 +176,9 @@ def identical_tokens(states: Mapping[str, Tensor], change: Mapping[str, Tensor])
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.2), width_ratios=(1.25, 1))
     n = len(states["no BOS"]) - 1
     both = torch.cat([states["no BOS"][1:, :24].T, torch.full((2, n), torch.nan), states["with BOS"][1:, :24].T])
-    plotting.matrix(axes[0], both, signed=True, title="24 channels of the final state", xlabel="seat", ylabel="")
+    image = plotting.matrix(axes[0], both, signed=True, xlabel="seat", ylabel="")
+    axes[0].set_title("24 channels of the final state")
+    image.set_extent((0.5, n + 0.5, len(both) - 0.5, -0.5))  # seats 1 to n, as on the right
     axes[0].set_yticks([12, 38], ["no BOS", "with BOS"], rotation=90, va="center")
     axes[0].tick_params(axis="y", length=0)
     seats = np.arange(1, n)
@@ -244,13 +248,13 @@ def published_cost(
 def shuffled_context(kept: Sequence[int], losses: Sequence[float]) -> plt.Figure:
     """Loss against the number of last characters left in place."""
     fig, ax = plt.subplots(figsize=(6.6, 3))
-    ax.plot(kept, losses, **plotting.line("none", color=INK))
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(kept, [str(k) for k in kept])
-    ax.minorticks_off()
-    ax.invert_xaxis()
+    ax.plot(losses, **plotting.line("none", color=INK))
+    for place, loss in enumerate(losses):
+        offset = (0, -15 if loss < 3 else 7)  # the line climbs past the last but one
+        ax.annotate(f"{loss:.2f}", (place, loss), xytext=offset, textcoords="offset points", ha="center", fontsize=9)
+    ax.set_xticks(range(len(kept)), [str(k) for k in kept])
     ax.set(xlabel="characters at the end that stay in place (the others are shuffled)")
-    ax.set(ylabel="loss (nats a character)", ylim=(2.3, 2.5))
+    ax.set(ylabel="loss (nats a character)", ylim=(2, 4.4))
     return fig
 
 
@@ -258,7 +262,7 @@ def length_generalization(rank: Mapping[str, float], perplexity: Mapping[str, Ma
     """Scheme -> mean reciprocal rank, as bars; scheme -> length -> perplexity, as lines."""
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3), width_ratios=(1, 1.4))
     names = {"none": "none", "t5": "T5 bias", "alibi": "ALiBi", "rope": "RoPE", "absolute": "absolute"}
-    shades = [MUTED if key == "absolute" else plotting.color(key) for key in rank]
+    shades = [SAND if key == "absolute" else plotting.color(key) for key in rank]
     axes[0].barh([names[key] for key in rank], rank.values(), color=shades, height=0.6)
     axes[0].invert_yaxis()
     axes[0].set(title="10 small tasks", xlabel="mean reciprocal rank (higher is better)", xlim=(0, 0.8))
@@ -274,14 +278,16 @@ def length_generalization(rank: Mapping[str, float], perplexity: Mapping[str, Ma
     return fig
 
 
-def race_with_tables(band: Band, live: Sequence[Result], tables: Mapping[str, float]) -> plt.Figure:
-    """The race's figure with the loss of count tables as horizontal lines in the left panel: name -> loss."""
+def race_with_tables(band: Band, live: Sequence[Result], tables: Mapping[str, Sequence[float]]) -> plt.Figure:
+    """The race's figure, and count tables as horizontal lines: name -> loss of the last positions, of the window."""
     fig = plotting.race([band], live, title="The race, lap 1: no encoding")
-    ax = fig.axes[0]
-    for name, loss in tables.items():
-        ax.axhline(loss, color=ACCENT, lw=1.2, ls=(0, (4, 2)))
-        ax.text(band.settings.lengths[-1], loss + 0.015, name, color=ACCENT, ha="right", fontsize=8.5)
-    ax.set_ylim(min(tables.values()) - 0.14, max(tables.values()) + 0.13)
+    for name, losses in tables.items():
+        for ax, loss in zip(fig.axes, losses, strict=True):
+            ax.axhline(loss, color=ACCENT, lw=1.2, ls=(0, (4, 2)))
+        end = band.settings.lengths[-1]
+        fig.axes[0].text(end, losses[0] + 0.015, name, color=ACCENT, ha="right", fontsize=8.5)
+    every = [loss for losses in tables.values() for loss in losses]
+    fig.axes[0].set_ylim(min(every) - 0.1, max(every) + 0.13)
     return fig
 
 

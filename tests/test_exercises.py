@@ -94,6 +94,15 @@ def test_a_classic_mistake_is_caught_and_named(number, name, words):
     assert "\n" not in text and len(text) < 240
 
 
+def test_a_bias_that_needs_no_prepare_is_an_answer():
+    """Door 3 alone: the number of the key, which the softmax turns into a difference to every other key."""
+    source = (
+        "class Answer(Encoding):\n    def bias(self, q, k, state, layer):\n"
+        "        return 0.3 * torch.arange(k.shape[-2])[None, None, None]\nanswer = Answer"
+    )
+    assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
+
+
 @pytest.mark.parametrize(("number", "name"), EXERCISES)
 @pytest.mark.parametrize(
     "nonsense",

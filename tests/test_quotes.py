@@ -98,7 +98,7 @@ QUOTES = [
         "0.03": lambda get: min(rises(get, "learned")), "2.21": lambda get: max(rises(get, "alibi")),
         "4.06": at(MASKED, "learned"), "147.18": at(MASKED, "none"), "13.3": translation_loss,
     }),
-    Quote("01", "Best mean reciprocal rank over ten small tasks; a 1.3B language model breaks before twice its length", {
+    Quote("01", "mean reciprocal rank over ten small tasks; a 1.3B language model breaks before twice its length", {
         "ten": lambda get: "10 tasks" in where("kazemnejad2023.mean_reciprocal_rank"),
         "1.3": lambda get: "1.3B" in where(CODE) and 1.3,
         "twice": lambda get: get(CODE)["none"]["1800"] > 10 * get(CODE)["none"]["1024"] and 1800 < 2 * 1024,

@@ -7,6 +7,7 @@ import torch
 
 from .. import scorecard
 from ..encodings import Encoding
+from ..model import Encoder
 from . import todo, untouched
 
 # ------------------------------------------------------------------------------------------- 1.1 undo a shuffle
@@ -96,6 +97,13 @@ def seat(answer) -> str | None:
 # ------------------------------------------------------------------------------------- 1.4 an encoding of your own
 
 
+def _blind_to_mirrors(model: Encoder) -> bool:
+    """Whether every order gets the output of its mirror image."""
+    with torch.no_grad():
+        orders = scorecard.all_orders()
+        return torch.allclose(model.pooled(orders), model.pooled(orders.flip(1)), atol=1e-6)
+
+
 def own_encoding(answer: type[Encoding]) -> str | None:
     """A class of an encoding at door 3 that tells all 60 orders apart and sees only relative positions."""
     if not (isinstance(answer, type) and issubclass(answer, Encoding)):
@@ -103,8 +111,15 @@ def own_encoding(answer: type[Encoding]) -> str | None:
     encoding = answer()
     seats = torch.arange(5)[None]
     everyone = torch.ones(1, 1, 5, 5, dtype=torch.bool)
-    if untouched(encoding.prepare(seats, seats, everyone)) and answer.embed is Encoding.embed:
-        return todo
+    others = [hook for hook in ("embed", "rotate", "values") if getattr(answer, hook) is not getattr(Encoding, hook)]
+    state = encoding.prepare(seats, seats, everyone)
+    if untouched(state) and not others:
+        q = torch.zeros(1, 4, 5, 8, dtype=torch.float64)
+        if state is ... or untouched(encoding.bias(q, q, state, 0)):  # a bias may do without `prepare`
+            return todo
+    for hook, name in (("rotate", "door 2"), ("values", "the side entrance of the values")):
+        if hook in others:
+            return f"this uses {name}; the exercise asks for door 3, so override `bias` and leave `{hook}` alone."
     model = scorecard.encoder(encoding)
     with torch.no_grad():
         ids = scorecard.all_orders()[:2]
@@ -114,9 +129,9 @@ def own_encoding(answer: type[Encoding]) -> str | None:
             return f"a shape does not fit ({error}); a bias has the shape (1, 1, queries, keys)."
         if (twice - twice[0]).abs().max() > 1e-9:
             return "copies of one sentence get different outputs: this indexes the batch axis, not the sequence."
-    if answer.embed is not Encoding.embed:
+    if "embed" in others:
         x = torch.randn(2, 5, 32, dtype=torch.float64)
-        added = encoding.embed(x, encoding.prepare(seats, seats, everyone)) - x
+        added = encoding.embed(x, state) - x
         if (added - added[..., :1]).abs().max() < 1e-6:
             return (
                 "you add the same number to every channel, and LayerNorm subtracts exactly that: nothing gets through."
@@ -125,10 +140,12 @@ def own_encoding(answer: type[Encoding]) -> str | None:
     told = scorecard.orders_told_apart(encoding)
     if told == 1:
         return "the model still sees a bag: does `bias` return what `prepare` made, and does it depend on the seats?"
-    if told <= 30:
+    if told == 30 and _blind_to_mirrors(model):
         return (
             "it is symmetric: a sentence and its mirror image get the same output. Let the sign of the distance matter."
         )
+    if told < 60:
+        return f"only {told} of the 60 orders get an output of their own: too many distances look alike to it."
     if not scorecard.change_when_moved(encoding) < 1e-9:
         return "outputs change when the text moves by 1,000 seats: use the distance, not the seat."
     return None
@@ -205,6 +222,15 @@ MISTAKES = {
         "        return -1.0 * self.distance(q_pos, k_pos)[:, None]\nanswer = Answer",
         "not the seat": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -0.1 * (q_pos[:, None, :, None] * k_pos[:, None, None, :]).double()\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "door 2": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return (1 + 0.1 * q_pos)[:, None, :, None]\n"
+        "    def rotate(self, q, k, state, layer):\n        return q * state, k * state\nanswer = Answer",
+        "side entrance": _CLASS + "    needs_weights = True\n"
+        "    def values(self, weights, state, layer):\n"
+        "        return weights.cumsum(-1).sum(-1, keepdim=True)\nanswer = Answer",
+        "only 13 of the 60": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return (self.distance(q_pos, k_pos) == 4)[:, None].double()\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "door 1": _CLASS + "    def embed(self, x, state):\n"
         "        return x * (1 + 0.1 * __import__('torch').arange(x.shape[1])[:, None])\nanswer = Answer",
