@@ -149,11 +149,12 @@ def windows(count: int, length: int) -> Tensor:
 
 
 def attention(maps: dict[str, Tensor], profiles: dict[str, Tensor], head: int, size: int = 64) -> plt.Figure:
-    """Average attention maps of one head, and the weight by distance of every head.
+    """Average attention maps of one head, and the weight by distance of every head, relative to equal weights.
 
     Args:
         maps: name -> (heads, T, T); two of them.
-        profiles: name -> (heads, reach), weight k steps back; drawn dotted, solid and dashed in this order.
+        profiles: name -> (heads, reach), weight k steps back over that of blind averaging, so that queries with many
+            and with few keys can be compared; drawn dotted, solid and dashed in this order.
         head: which head of the maps to draw.
         size: rows and columns of the maps to draw.
     """
@@ -164,6 +165,8 @@ def attention(maps: dict[str, Tensor], profiles: dict[str, Tensor], head: int, s
     for (name, values), style in zip(profiles.items(), (":", "-", "--"), strict=True):
         color = plotting.color("sinusoidal") if style == "-" else plotting.INK
         axes[2].plot(values.T, style, color=color, linewidth=1, alpha=0.7, label=[name] + ["_"] * (len(values) - 1))
-    axes[2].set(title="All eight heads", xlabel="characters back", ylabel="weight", ylim=(0, None))
-    axes[2].legend(fontsize=8)
+    axes[2].set(title="All eight heads", xlabel="characters back", ylabel="weight / blind averaging", yscale="log")
+    axes[2].set(ylim=(0.04, 60), yticks=[0.1, 1, 10], yticklabels=["0.1", "1", "10"])
+    axes[2].minorticks_off()
+    axes[2].legend(fontsize=8, loc="upper right")
     return fig

@@ -64,6 +64,7 @@ EXEMPT = {  # (notebook, name) -> why no test runs it, and the cell whose assert
     ("02", "average_attention"): (MEASURES, "attention-compute"),
     ("02", "spread"): (MEASURES, "bug-two-check"),
     ("02", "where_am_i"): (MEASURES, "where-am-i"),
+    ("02", "gradients"): (MEASURES, "bounded-gradients"),
     ("03", "complaint"): ("it shows an error message, and computes no encoding", "wall"),
     ("04", "last"): (READS, "race-figure"),
     ("06", "beats"): (READS, "zero-shot-check"),
@@ -343,6 +344,8 @@ def test_the_sinusoidal_module(d, t):
     pos = positions(t)
     torch.testing.assert_close(module.eval()(x), scheme.embed(x, scheme.prepare(pos, pos, None)))
     assert not list(module.parameters()) and not module.state_dict()
+    with pytest.raises(RuntimeError):  # its buffer ends
+        module(torch.randn(3, 513, d))
 
 
 @covers("02", "first_rise")
@@ -530,9 +533,6 @@ def test_principal_components(n, d):
     assert rank(np.array([0.5, 0.25, 0.25, 0.0])) == pytest.approx(2**1.5)
 
 
-@covers("03", "similarity")
-def test_similarity_of_rows():
-    rows = vectors(9, 5) + 3
 @covers("03", "spectrum")
 @pytest.mark.parametrize(("n", "period"), [(508, 16), (508, 64), (300, 8)])
 def test_power_by_period(n, period):
@@ -545,6 +545,9 @@ def test_power_by_period(n, period):
     np.testing.assert_allclose(found, np.square(np.abs(turns @ faded)).sum(1), rtol=1e-6, atol=1e-6)
 
 
+@covers("03", "similarity")
+def test_similarity_of_rows():
+    rows = vectors(9, 5) + 3
     centered = rows - rows.mean(0)
     same(get("03", "similarity")(rows), F.cosine_similarity(centered[:, None], centered[None], dim=-1))
 

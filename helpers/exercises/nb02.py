@@ -109,7 +109,7 @@ def add(answer: Callable) -> str | None:
 
 def rotation(answer: Callable) -> str | None:
     """2.4: the 2x2 matrix that moves (sin(pw), cos(pw)) on by k positions, signature (k, w)."""
-    k, w, p = 3.0, 0.7, 2.0
+    k, w, places = 3.0, 0.7, (0.5, 2.0, 9.0)
     found = answer(k, w)
     if untouched(found):
         return todo
@@ -117,15 +117,18 @@ def rotation(answer: Callable) -> str | None:
     if matrix.shape != (2, 2):
         return f"two numbers in, two out: shape (2, 2), yours {tuple(matrix.shape)}."
 
-    def pair(q: float) -> Tensor:
-        return torch.tensor([math.sin(q * w), math.cos(q * w)], dtype=torch.float64)
+    def moves(m: Tensor, k: float = k, w: float = w) -> list[bool]:
+        def pair(q: float) -> Tensor:
+            return torch.tensor([math.sin(q * w), math.cos(q * w)], dtype=torch.float64)
 
-    def moves(m: Tensor) -> bool:
-        return _close(m @ pair(p), pair(p + k), 1e-6)
+        return [_close(m @ pair(p), pair(p + k), 1e-6) for p in places]
 
-    if moves(matrix):
-        return None
-    if moves(matrix.T):
+    if all(moves(matrix)):
+        other = torch.as_tensor(answer(-5.0, 0.2), dtype=torch.float64)
+        return None if all(moves(other, -5.0, 0.2)) else "right for one k and w only: use the arguments."
+    if any(moves(matrix)):
+        return "it moves one position rightly, not every p: the matrix may depend on k and w only."
+    if all(moves(matrix.T)):
         return "this turns backward, by -k: the minus sign belongs to the lower left corner for (sin, cos)."
     if _close(matrix.T @ matrix, torch.eye(2, dtype=torch.float64), 1e-6):
         return "a rotation, but by another angle than k * w."
@@ -235,6 +238,19 @@ def rotation(k, w):
         "another angle": """
 def rotation(k, w):
     return [[math.cos(w), math.sin(w)], [-math.sin(w), math.cos(w)]]
+""",
+        "not every p": """
+def rotation(k, w):
+    p = 2.0
+    return [
+        [math.sin((p + k) * w) / math.sin(p * w), 0.0],
+        [0.0, math.cos((p + k) * w) / math.cos(p * w)],
+    ]
+""",
+        "use the arguments": """
+def rotation(k, w):
+    c, s = math.cos(3.0 * 0.7), math.sin(3.0 * 0.7)
+    return [[c, s], [-s, c]]
 """,
         "no rotation": """
 def rotation(k, w):
