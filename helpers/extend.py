@@ -159,7 +159,7 @@ def _reading(loss: dict[int, torch.Tensor], last: dict[int, float]) -> dict:
     }
 
 
-STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval")
+STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval", "controls")
 
 
 def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") -> None:
@@ -179,6 +179,7 @@ def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") ->
         "tuned": record_tuned,
         "sweep": record_sweep,
         "retrieval": record_retrieval,
+        "controls": record_controls,
     }
     stored[stage] = work[one_of("stage", stage, STAGES)](seed, preset, device)
     stored["seconds"][stage] = round(time.perf_counter() - start, 1)
@@ -256,14 +257,36 @@ def record_retrieval(seed: int, preset: str, device: str = "cpu") -> dict:
             model = recall_model(name, length // settings.train_len, seed)
             grid = retrieval.evaluate(model, settings, device, (length,))
             rows["zero_shot"][name][str(length)] = grid[length].round(decimals=1).tolist()
+    for name in RECALL_TUNED:
+        rows["tuned"][name] = _tuned_recall(name, TUNE.factor, seed, device)
+    return rows
+
+
+def _tuned_recall(name: str, factor: float, seed: int, device: str) -> dict[str, list[float]]:
+    settings, model = retrieval.QUICK, recall_model(name, factor, seed)
     longer = dataclasses.replace(
         settings, train_len=TUNE.factor * settings.train_len, batch=TUNE.batch, steps=TUNE.read_at[-1], lr=TUNE.lr
     )
+    retrieval.train(model, longer, seed + 500_000, device)
+    return {str(n): v.round(decimals=1).tolist() for n, v in retrieval.evaluate(model, settings, device).items()}
+
+
+def record_controls(seed: int, preset: str, device: str = "cpu") -> dict:
+    """What the tuned models are compared with, so that a change of factor is not taken for an effect of training.
+
+    Methods with the factor of the tuned models but no training: "loss" {method: last-32 loss at the trained length}
+    and "recall" {method: [one number a depth]} at the longest length. And the other way round, YaRN with the factor of
+    the longest length, trained like the others at a shorter one: "recall_tuned" {length: [one number a depth]}.
+    """
+    settings, longest = race.PRESETS[preset], retrieval.QUICK.lengths[-1]
+    rows: dict[str, dict] = {"loss": {}, "recall": {}}
+    for name in TUNED:
+        model, n = race.load_model("rope", seed, preset), settings.train_len
+        rows["loss"][name] = round(zero_shot(model, name, TUNE.factor, settings, (n,), device)[1][n], 4)
     for name in RECALL_TUNED:
-        model = recall_model(name, TUNE.factor, seed)
-        retrieval.train(model, longer, seed + 500_000, device)
-        grid = retrieval.evaluate(model, settings, device)
-        rows["tuned"][name] = {str(n): v.round(decimals=1).tolist() for n, v in grid.items()}
+        grid = retrieval.evaluate(recall_model(name, TUNE.factor, seed), retrieval.QUICK, device, (longest,))
+        rows["recall"][name] = grid[longest].round(decimals=1).tolist()
+    rows["recall_tuned"] = _tuned_recall("yarn", longest // retrieval.QUICK.train_len, seed, device)
     return rows
 
 
@@ -307,6 +330,10 @@ class Recorded:
         """Recall in percent, (seeds, depths)."""
         stage = "tuned" if tuned else "zero_shot"
         return torch.tensor([s["retrieval"][stage][method][str(length)] for s in self.seeds.values()])
+
+    def control(self, kind: str, key: str) -> torch.Tensor:
+        """One row of :func:`record_controls`: (seeds,) for the loss, (seeds, depths) percent for recall."""
+        return torch.tensor([s["controls"][kind][key] for s in self.seeds.values()])
 
     def tuned(self, method: str, steps: int, length: int, score: str = "last") -> list[float]:
         """Loss after ``steps`` of fine-tuning, one number a seed."""

@@ -73,7 +73,7 @@ def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, lengt
     ticks = [t for t in (300, 100, 32, 10, 4, 1, 0.3, 0.1) if turns.min() <= t <= turns.max()]
     where = [np.interp(-math.log(t), -np.log(turns), np.arange(pairs)) for t in ticks]
     ax.set_xticks(where, [f"{t:g}" for t in ticks])
-    ax.set_xlabel(f"full turns of the pair over the {length:,} positions trained on (fast pairs left, slow right)")
+    ax.set_xlabel(f"full turns of the pair over the trained length of {length:,} (fast pairs left, slow right)")
     for t, text in ((32, "beta 32"), (1, "one turn")):
         if t in ticks:
             ax.axvline(where[ticks.index(t)], color="white", linewidth=1.2, linestyle="--")
@@ -291,7 +291,7 @@ def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: 
             )
         ax.axvline(trained, color=INK, lw=1, ls="--")
         ax.axhspan(1e-8, 1e-6, color=MUTED, alpha=0.2, lw=0)
-        ax.set(title=title, xlabel="current length", yscale="log", ylim=(5e-8, 30))
+        ax.set(title=title, xlabel="current length", yscale="log", ylim=(5e-8, 1))
     axes[0].text(255, 7e-8, "equal up to rounding", fontsize=9, ha="right")
     axes[0].set_ylabel("divergence (nats)")
     axes[0].legend(loc="center right", bbox_to_anchor=(1.0, 0.4))
@@ -349,14 +349,16 @@ def fine_tuned(recorded: Recorded, methods: Sequence[str], longer: Sequence[str]
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3), sharey=True)
     panels = (
         (axes[0], 256, "at 256, the new length", (0, 20, 60, 240)),
-        (axes[1], 64, "at 64, the old length", (20, 60, 240)),
+        (axes[1], 64, "at 64, the old length", (0, 20, 60, 240)),
     )
     for ax, n, title, steps in panels:
         for i, m in enumerate(methods):
-            for x, k in enumerate(steps if m in longer else steps[:-1]):
-                values = recorded.values(m, 4) if k == 0 else recorded.tuned(m, k, n)
-                label = STYLES[m]["label"] if k == 20 else None
-                spread(ax, x + (i - (len(methods) - 1) / 2) * 0.1, values, **style(m, label=label))
+            untrained = recorded.values(m, 4) if n == 256 else recorded.control("loss", m).tolist()
+            rows = [untrained, *(recorded.tuned(m, k, n) for k in (steps if m in longer else steps[:-1])[1:])]
+            at = [x + (i - (len(methods) - 1) / 2) * 0.05 for x in range(len(rows))]
+            for x, values in zip(at, rows, strict=True):
+                spread(ax, x, values, **style(m, label=STYLES[m]["label"] if x == at[0] else None))
+            ax.plot(at, np.mean(rows, axis=1), color=STYLES[m]["color"], lw=0.8, alpha=0.6)
         ax.axhline(recorded.center("none", 8, 64), color=INK, lw=1, ls="--")
         ax.set(title=title, xlabel="fine-tuning steps at 256")
         ax.set_xticks(range(len(steps)), [str(k) for k in steps])
@@ -419,10 +421,12 @@ def feasible_bases(feasible: Mapping[int, Mapping[float, bool]], published: Mapp
     fig, axes = plt.subplots(1, len(feasible), figsize=(7.8, 2))
     for ax, (n, found) in zip(axes, feasible.items(), strict=True):
         bases = list(found)
-        ax.fill_between(bases, 0, 1, where=list(found.values()), color="#029e73", alpha=0.8, lw=0, step="mid")
-        ax.axvline(published[str(n)], color=ACCENT, lw=2)
-        ax.text(published[str(n)], 1.06, "published bound", ha="center", fontsize=9, color=ACCENT)
-        ax.set(xscale="log", xlabel=f"base, length {n:,}", yticks=[], xlim=(bases[0], bases[-1]))
+        half = math.sqrt(bases[1] / bases[0])  # the bases tried are a geometric grid: each stands for its own cell
+        for base in (b for b, satisfied in found.items() if satisfied):
+            ax.axvspan(base / half, base * half, color="#029e73", alpha=0.8, lw=0)
+        ax.plot(published[str(n)], 1.06, "v", color=ACCENT, ms=7, clip_on=False)  # above: a line would hide a sliver
+        ax.text(published[str(n)], 1.14, "published bound", ha="center", fontsize=9, color=ACCENT)
+        ax.set(xscale="log", xlabel=f"base, length {n:,}", yticks=[], xlim=(bases[0], bases[-1]), ylim=(0, 1))
         ax.minorticks_off()
         marks = [b for b in ticks if bases[0] <= b <= bases[-1]]
         ax.set_xticks(marks, [f"{b:,}" for b in marks])
@@ -467,7 +471,7 @@ GUIDE = (
     (
         "Longer, with a few\nhundred steps",
         "YaRN or Llama 3's rule,\nthen train at length",
-        "keep some short text\nin the training mix",
+        "the factor sets the reach,\nnot the length trained at",
         "#029e73",
     ),
     (

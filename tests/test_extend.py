@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from helpers import corpus, extend, pretrained_context, race
+from helpers import corpus, extend, pretrained_context, race, retrieval
 from helpers.encodings import RoPE, Sinusoidal, build
 from helpers.encodings.extension import ntk_aware, plain, temperature_factor, yarn
 from helpers.model import CausalLM
@@ -80,8 +80,23 @@ def test_recorded_seeds_are_complete():
         assert seed["tune"] == json.loads(json.dumps(dataclasses.asdict(extend.TUNE)))
         assert set(seed["zero_shot"]) == set(extend.METHODS) and set(seed["tuned"]) == set(extend.TUNED)
     assert recorded.recall("yarn", 256).shape == (5, 5) and recorded.recall("yarn", 64, tuned=True).shape == (5, 5)
+    assert recorded.control("recall", "yarn").shape == (5, 5) and recorded.control("loss", "pi").shape == (5,)
+    assert set(recorded.seeds[0]["controls"]["loss"]) == set(extend.TUNED)
+    assert set(recorded.seeds[0]["controls"]["recall"]) == set(extend.RECALL_TUNED)
     with pytest.raises(FileNotFoundError, match="helpers.extend"):
         extend.recorded("no_such_preset")
+
+
+def test_controls_agree_with_what_else_was_recorded():
+    """Where the factor does not change the model, the control is an old number; recall is read out again."""
+    recorded, trained = extend.recorded(), SETTINGS.train_len
+    assert torch.equal(recorded.control("recall", "none"), recorded.recall("none", 512))
+    for method in ("none", "abf"):  # without a factor
+        assert recorded.control("loss", method).tolist() == pytest.approx(recorded.values(method, 8, trained), abs=1e-3)
+    for factor, far in ((4, recorded.control("recall", "yarn")), (8, recorded.recall("yarn", 512))):
+        model = extend.recall_model("yarn", factor, 1)
+        found = retrieval.evaluate(model, retrieval.QUICK, "cpu", (512,), retrieval.QUICK.depths[:1])[512]
+        assert found.tolist() == pytest.approx(far[1, :1].tolist(), abs=2)
 
 
 def test_recorded_agrees_with_the_race():

@@ -37,6 +37,8 @@ def unfinished(answer: Callable) -> str | None:
         return "a pair finishes a turn if length * theta reaches 2 pi, with theta = base^(-2i/head_dim)."
     if int(answer(128, 500_000.0, 8192)) != 29 or int(answer(128, 10_000.0, 2048)) != 23:
         return "right for base 10000 and length 4096 only: use the arguments."
+    if int(answer(64, 100_000.0, 8192)) != 12:
+        return "right for heads of width 128 only: a narrower head has other frequencies, so use head_dim."
     return None
 
 
@@ -109,7 +111,7 @@ def by_parts(answer: Callable) -> str | None:
                 return message
         return "gamma = clip((r - alpha) / (beta - alpha), 0, 1); theta' = gamma theta + (1 - gamma) theta / s."
     if not torch.allclose(
-        answer(freq, 4.0, 512, 1.0, 4.0).double(), ntk_by_parts(128, 1e4, 4.0, 512, None, 4.0).inv_freq, rtol=1e-4
+        answer(freq, 4.0, 512, 2.0, 4.0).double(), ntk_by_parts(128, 1e4, 4.0, 512, None, 4.0, 2.0).inv_freq, rtol=1e-4
     ):
         return "right for one setting only: use s, length, alpha and beta."
     return None
@@ -164,6 +166,10 @@ MISTAKES: dict[str, dict[str, str]] = {
         "not channels": _COUNT.format("2 * int((turned < 2 * math.pi).sum())"),
         "degrees": _COUNT.format("int((turned < 360).sum())"),
         "use the arguments": _COUNT.format("18"),
+        "use head_dim": """
+def unfinished(head_dim, base, length):
+    return int((length * frequencies(128, base) < 2 * math.pi).sum())
+""",
     },
     "6.2": {
         "less than s": "def ntk_base(base, s, head_dim):\n    return base * s",
@@ -187,6 +193,7 @@ def my_by_parts(inv_freq, s, length, alpha, beta):
     return keep * inv_freq + (1 - keep) * inv_freq / s
 """,
         "position interpolation": "def my_by_parts(inv_freq, s, length, alpha, beta):\n    return inv_freq / s",
+        "use s, length, alpha and beta": _PARTS.format(turns=_TURNS, keep="((turns - 1) / (beta - 1)).clamp(0, 1)"),
     },
     "6.4": {
         "its square": "def logit_scale(s):\n    return 0.1 * math.log(s) + 1",
