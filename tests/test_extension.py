@@ -273,6 +273,31 @@ def test_rules_refuse_bad_options(rule, options, named):
         RULES[rule](**{**GOOD, **options})
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_the_base_must_exceed_one(rule):
+    with pytest.raises(ValueError, match=r"base=1\.0: must be above 1"):
+        RULES[rule](**{**GOOD, "base": 1.0})
+    assert RULES[rule](**{**GOOD, "base": 1.25}).inv_freq.isfinite().all()
+
+
+def test_the_ends_of_a_range_are_part_of_it():
+    assert torch.equal(abf(64, 1e4, 8, 512, new_base=1e4).inv_freq, rope_frequencies(64))
+    assert longrope(64, 1e4, 4, 2).attention_factor == pytest.approx(math.sqrt(3))
+    with pytest.raises(ValueError, match="original_max_position_embeddings=1: must be above 1"):
+        longrope(64, 1e4, 4, 1)
+    assert int((p_rope(64, 1e4, 8, 512, keep=0.0).inv_freq == 0).sum()) == 32
+    with pytest.raises(ValueError, match=r"keep=-0\.5"):
+        p_rope(64, 1e4, 8, 512, keep=-0.5)
+
+
+def test_a_hard_switch_keeps_the_pair_at_the_edge():
+    """One wavelength equal to L / low, the fastest pair's 2 pi: kept, as "wavelengths above it are divided" says."""
+    low = 64 / (2 * math.pi)
+    assert 64 / low == 2 * math.pi  # exactly, or this test would say nothing
+    found = llama3(64, 1e4, 8, 64, low_freq_factor=low, high_freq_factor=low).inv_freq / rope_frequencies(64)
+    assert found[0] == 1 and (found[1:] == 1 / 8).all()
+
+
 def test_extend_refuses_unknown_names():
     with pytest.raises(ValueError, match="rule='yam'"):
         extend("yam", 64)
