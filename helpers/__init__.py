@@ -1,6 +1,6 @@
 """The module that the six notebooks share. Floors, each knowing only those above it in this list:
 
-* ``validate``: one way to refuse bad input.
+* ``validate``: one way to refuse bad input; ``progress``: what a person sees while waiting.
 * ``encodings``: one file a family; the contract in ``base``, the registry in ``__init__``.
 * ``model``: attention, block, causal language model, encoder, cache. Knows the contract, not the schemes.
 * ``corpus``, ``order_tasks``, ``race``, ``retrieval``, ``extend``: text and toy tasks, training, read-out, recorded

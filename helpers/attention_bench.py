@@ -18,7 +18,7 @@ from torch import Tensor
 from .encodings.alibi import alibi_bias, alibi_slopes
 from .encodings.base import positions
 from .model import causal_mask
-from .record import provenance
+from .record import provenance, write_whole
 from .validate import positive_int
 
 FILE = Path(__file__).resolve().parent.parent / "results" / "attention_bias.json"
@@ -77,7 +77,7 @@ def _mask(heads: int, seq_len: int) -> Tensor:
 
 
 def inputs(seq_len: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Random q, k, v of shape (BATCH, HEADS, seq_len, HEAD_DIM)."""
+    """Random q, k, v of shape (BATCH, HEADS, seq_len, HEAD_DIM); ValueError on a seq_len below 1."""
     generator = torch.Generator().manual_seed(seed)
     q, k, v = torch.randn(3, BATCH, HEADS, positive_int("seq_len", seq_len), HEAD_DIM, generator=generator)
     return q, k, v
@@ -108,7 +108,11 @@ def cpu_seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def recorded() -> dict:
-    """The recorded table: {"lengths", "seconds": {path: [...]}, "bytes": {path: [...]}, ..., "provenance"}."""
+    """The recorded table: {"lengths", "seconds": {path: [...]}, "bytes": {path: [...]}, ..., "provenance"}.
+
+    Raises:
+        FileNotFoundError: naming the command that records it.
+    """
     if not FILE.exists():
         raise FileNotFoundError(f"no {FILE.name}: run `python -m helpers.attention_bench`.")
     return json.loads(FILE.read_text(encoding="utf-8"))
@@ -137,7 +141,7 @@ def main() -> None:
         "clock": "processor seconds of one thread, least of 5 calls",
         "provenance": {k: v for k, v in provenance("cpu").items() if not k.startswith("text")},
     }
-    FILE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    write_whole(FILE, (json.dumps(table, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

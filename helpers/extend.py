@@ -90,7 +90,11 @@ def frequencies(method: str, factor: float, settings: race.Settings, base: float
 
 
 def apply(model: CausalLM, extension: Extension) -> CausalLM:
-    """Give a trained RoPE model other frequencies and another attention factor, in place; returns it."""
+    """Give a trained RoPE model other frequencies and another attention factor, in place; returns it.
+
+    Raises:
+        ValueError: if the model has no RoPE, or another number of frequencies.
+    """
     inv_freq, attention_factor = extension
     old = getattr(model.encoding, "inv_freq", None)
     require(old is not None, "model", type(model.encoding).__name__, "only a model with RoPE can be extended.")
@@ -102,7 +106,11 @@ def apply(model: CausalLM, extension: Extension) -> CausalLM:
 def zero_shot(
     model: CausalLM, method: str, factor: float, settings: race.Settings, lengths: Iterable[int], device: str = "cpu"
 ) -> tuple[dict[int, torch.Tensor], dict[int, float]]:
-    """Loss of an extended model without training, as :func:`helpers.race.evaluate` gives it. Changes the model."""
+    """Loss of an extended model without training, as :func:`helpers.race.evaluate` gives it. Changes the model.
+
+    Raises:
+        ValueError: on an unknown method, a factor or length below 1, or a model without RoPE.
+    """
     return race.evaluate(
         apply(model, frequencies(method, factor, settings)),
         settings,
@@ -163,13 +171,17 @@ STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval", "controls")
 
 
 def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") -> None:
-    """Measure one stage of one seed and add it to the seed's file. A stage already there is not run again."""
+    """Measure one stage of one seed and add it to the seed's file. A stage already there is not run again.
+
+    Raises:
+        ValueError: on an unknown preset or stage.
+    """
     path = result_file(seed, preset)
     settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
     stored = {"seed": seed, "settings": dataclasses.asdict(settings), "tune": dataclasses.asdict(TUNE), "seconds": {}}
     stored |= {"provenance": provenance(device)}
     if path.exists():
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
     if stage in stored:
         return
     start = time.perf_counter()
@@ -345,7 +357,7 @@ def recorded(preset: str = "quick") -> Recorded:
     files = sorted((race.RESULTS / f"extension_{preset}").glob("seed*.json"))
     if not files:
         raise FileNotFoundError(f"no recorded extensions: run `python -m helpers.extend --preset {preset}`.")
-    return Recorded({(s := json.loads(f.read_text()))["seed"]: s for f in files})
+    return Recorded({(s := json.loads(f.read_text(encoding="utf-8")))["seed"]: s for f in files})
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from .encodings import Encoding, PoPE, RoPE
 from .model import CausalLM
 from .progress import track
 from .race import RESULTS, Settings, learning_rate
-from .record import provenance
+from .record import provenance, write_whole
 from .validate import one_of
 
 FILE = RESULTS / "indexing.json"
@@ -52,7 +52,7 @@ ARMS = ("rope", "pope", "pope, uniform start", "pope, unbounded phase")
 
 
 def encoding(arm: str, task: Task = TASK) -> Encoding:
-    """The encoding of an arm; all arms share head_dim and base."""
+    """The encoding of an arm; all arms share head_dim and base (ValueError on an unknown arm)."""
     head_dim = task.d_model // task.n_heads
     match one_of("arm", arm, ARMS):
         case "rope":
@@ -140,7 +140,7 @@ def main() -> None:
             arms[arm][str(seed)] = run
             print(arm, seed, run["accuracy"][-1], run.get("phases_above_zero"), run["seconds"], flush=True)
     stored = {"task": dataclasses.asdict(TASK), "arms": arms, "provenance": provenance("cpu")}
-    FILE.write_text(json.dumps(stored) + "\n", encoding="utf-8")
+    write_whole(FILE, (json.dumps(stored) + "\n").encode())
 
 
 if __name__ == "__main__":

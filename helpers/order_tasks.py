@@ -117,7 +117,11 @@ def accuracy(
 
 
 def make_encoder(encoding: str | Encoding, seed: int, settings: Settings) -> Encoder:
-    """A fresh encoder with two outputs. At one seed all schemes share the initial values of the common weights."""
+    """A fresh encoder with two outputs. At one seed all schemes share the initial values of the common weights.
+
+    Raises:
+        ValueError: if ``encoding`` is neither the name of a scheme nor an Encoding.
+    """
     if isinstance(encoding, str):
         torch.manual_seed(seed + 1_000_000)  # the encoding draws apart, as in the race
         encoding = build(
@@ -228,17 +232,17 @@ def layer_states(model: CausalLM, ids: Tensor) -> list[Tensor]:
 
 def main() -> None:
     """Train the model with BOS once and keep its weights, settings and provenance in ``results/no_encoding``."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from .record import provenance
+    from .record import provenance, write_whole
 
     torch.set_num_threads(1)
     seed, path = 0, lm_file(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     model = train_lm(untrained_lm(seed), steps=LM_STEPS, seed=seed)
-    save_file(model.state_dict(), path)
+    write_whole(path, save(model.state_dict()))
     note = {"steps": LM_STEPS, "length": 64, "batch": 32, "seed": seed, "provenance": provenance("cpu")}
-    path.with_suffix(".json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    write_whole(path.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

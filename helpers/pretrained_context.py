@@ -58,7 +58,7 @@ def perplexity(method: str, start: int, end: int) -> float:
 
 
 def copies(method: str) -> dict[int, list[float]]:
-    """Recorded perplexity of the second copy: {distance in tokens: [one number a pair]}."""
+    """Recorded perplexity of the second copy: {distance in tokens: [one a pair]} (ValueError on an unknown method)."""
     one_of("method", method, RULES)
     found: dict[int, list[float]] = {}
     for pair in recorded()["copy"].values():
@@ -76,7 +76,7 @@ def first_copies() -> list[float]:
 
 
 def extended(model: Llama, method: str) -> Llama:
-    """Give the model one method's frequencies, in place; returns it."""
+    """Give the model one method's frequencies, in place; returns it (ValueError on an unknown method)."""
     rule, factor = RULES[one_of("method", method, RULES)]
     ext = extend(rule, model.head_dim, model.base, factor, model.context_length)
     model.encoding = RoPE(model.head_dim, model.base, inv_freq=ext.inv_freq, attention_factor=ext.attention_factor)
@@ -88,6 +88,9 @@ def copy_test(model: Llama, filler: str, needle: str, distance: int) -> float:
 
     The first copy follows 64 tokens of filler; the first 16 tokens of the second are not scored, since nothing
     announces it.
+
+    Raises:
+        ValueError: on a distance below the 256 tokens of a copy, or messages that are too short.
     """
     settings = recorded()["settings"]
     n, before = settings["needle_tokens"], settings["needle_starts_at"]

@@ -82,8 +82,8 @@ def main() -> None:
     start = time.perf_counter()
     found = summary(curves(pretrained_rope.load()))
     seconds = time.perf_counter() - start
-    note = "measured by python -m helpers.pretrained_distance on the real weights"
-    pretrained_rope.write("distance", found, list(SETTINGS.head_texts), "float32", seconds, note)
+    note, command = "measured by this command on the real weights", "python -m helpers.pretrained_distance"
+    pretrained_rope.write("distance", found, list(SETTINGS.head_texts), "float32", seconds, note, command)
     m = -found["exponential"]["slope"]
     inside = ((m > 2**-8) & (m < 2**-1)).double().mean()
     r2 = {name: found[name]["r2"].median().item() for name in ("exponential", "power")}

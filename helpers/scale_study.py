@@ -18,6 +18,7 @@ from . import race
 from .encodings import Learned, Sinusoidal
 from .encodings.learned import interpolate_table
 from .model import CausalLM
+from .record import write_whole
 from .validate import one_of
 
 FILE = race.RESULTS / "learned_scale.json"
@@ -64,7 +65,7 @@ class FasterTable(Learned):
 
 
 def make(condition: str, seed: int, settings: race.Settings) -> CausalLM:
-    """The race's model, started as :data:`CONDITIONS` says."""
+    """The race's model, started as :data:`CONDITIONS` says (ValueError on an unknown condition)."""
     scheme, token_std, position = CONDITIONS[one_of("condition", condition, CONDITIONS)]
     knob = {"learned": {"std": position}, "t5": {"gain": GAIN}}.get(scheme, {})
     model = race.make_model(scheme, settings, seed, **knob)
@@ -167,7 +168,7 @@ def snapshot_steps(settings: race.Settings) -> tuple[int, ...]:
 
 def record_arrays(seed: int = 0, settings: race.Settings = race.PRESETS["quick"]) -> None:
     """Train two conditions once more and keep what the notebook draws of them in :data:`ARRAYS`."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     model = make("learned, both small", seed, settings)
     with Snapshots(model, model.encoding.table.weight, snapshot_steps(settings)) as kept:
@@ -176,7 +177,7 @@ def record_arrays(seed: int = 0, settings: race.Settings = race.PRESETS["quick"]
     model = make("T5, gain 10", seed, settings)
     race.train(model, settings, seed)
     arrays["T5 bias"] = (model.encoding.gain * model.encoding.table.weight).detach().clone()
-    save_file(arrays, ARRAYS)
+    write_whole(ARRAYS, save(arrays))
 
 
 def recorded_snapshots() -> dict[int, torch.Tensor]:
@@ -210,7 +211,7 @@ def main() -> None:
             if seed not in stored["conditions"][condition]:
                 stored["conditions"][condition][seed] = result = run(condition, int(seed))
                 FILE.parent.mkdir(exist_ok=True)
-                FILE.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+                write_whole(FILE, (json.dumps(stored, indent=1) + "\n").encode())
                 print(condition, seed, result["last"], flush=True)
     if not ARRAYS.exists():
         record_arrays()

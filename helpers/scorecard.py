@@ -26,6 +26,9 @@ def encoder(encoding: str | Encoding, vocab_size: int = len(WORDS), seed: int = 
         encoding: the name of a registered scheme, or an Encoding for d_model 32 and 4 heads.
         vocab_size: number of token ids.
         seed: of the weights.
+
+    Raises:
+        ValueError: on an unknown scheme, or an encoding for another shape.
     """
     if isinstance(encoding, str):
         torch.manual_seed(seed + 1_000_000)

@@ -24,7 +24,7 @@ from . import corpus, race
 from .encodings import Sinusoidal
 from .encodings.sinusoidal import sinusoidal_table
 from .model import Block, CausalLM, Context, KVCache
-from .record import provenance
+from .record import provenance, write_whole
 from .validate import even_int, one_of, positive_int, require
 
 FILE = race.RESULTS / "door1_quick.json"
@@ -38,7 +38,7 @@ class Concatenated(Sinusoidal):
     """
 
     def __init__(self, d_model: int, width: int = 16, base: float = 10_000.0, overlap: bool = False):
-        """d_model: even width of the model. width: even number of channels given to position, below d_model."""
+        """d_model: even width of the model. width: even number of channels for position, below d_model (ValueError)."""
         super().__init__(d_model, base)
         self.width = even_int("width", width, "a sine and a cosine share each frequency")
         require(width < d_model, "width", width, f"must leave channels for the tokens: below d_model={d_model}.")
@@ -56,7 +56,7 @@ class Anywhere(Sinusoidal):
     """While training, a window starts at a random position in 0 .. ``spread``; in eval mode at 0 like any other."""
 
     def __init__(self, d_model: int, spread: int, base: float = 10_000.0):
-        """d_model: even width. spread: largest first position of a training window."""
+        """d_model: even width. spread: largest first position of a training window, from 1. ValueError otherwise."""
         super().__init__(d_model, base)
         self.spread = positive_int("spread", spread)
 
@@ -127,12 +127,12 @@ def run_anywhere(settings: race.Settings, seed: int, device: str = "cpu") -> dic
 
 def recorded() -> dict[str, list[float]]:
     """{variant: one window mean a seed}, under the race's quick settings (FileNotFoundError if never recorded)."""
-    return {name: list(seeds.values()) for name, seeds in json.loads(FILE.read_text())["loss"].items()}
+    return {name: list(seeds.values()) for name, seeds in json.loads(FILE.read_text(encoding="utf-8"))["loss"].items()}
 
 
 def recorded_anywhere() -> dict[int, list[float]]:
     """{context length: loss of the last 32 positions, one a seed} of :func:`run_anywhere`."""
-    seeds = json.loads(FILE.read_text())["anywhere"].values()
+    seeds = json.loads(FILE.read_text(encoding="utf-8"))["anywhere"].values()
     return {int(n): [s[n] for s in seeds] for n in next(iter(seeds))}
 
 
@@ -141,19 +141,19 @@ def main(seeds: int = 5) -> None:
     torch.set_num_threads(1)
     settings = race.PRESETS["quick"]
     empty = {"settings": dataclasses.asdict(settings), "provenance": provenance("cpu"), "loss": {}}
-    stored = json.loads(FILE.read_text()) if FILE.exists() else empty
+    stored = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else empty
     for variant in VARIANTS:
         losses = stored["loss"].setdefault(variant, {})
         for seed in range(seeds):
             if str(seed) not in losses:
                 losses[str(seed)] = round(run(variant, settings, seed), 4)
-                FILE.write_text(json.dumps(stored, indent=1) + "\n")
+                write_whole(FILE, (json.dumps(stored, indent=1) + "\n").encode())
                 print(variant, seed, losses[str(seed)], flush=True)
     anywhere = stored.setdefault("anywhere", {})
     for seed in range(seeds):
         if str(seed) not in anywhere:
             anywhere[str(seed)] = run_anywhere(settings, seed)
-            FILE.write_text(json.dumps(stored, indent=1) + "\n")
+            write_whole(FILE, (json.dumps(stored, indent=1) + "\n").encode())
             print("anywhere", seed, anywhere[str(seed)], flush=True)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import threading
 import time
+from pathlib import Path
 
 import distributed
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from helpers import race, record
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = race.Settings(d_model=16, n_heads=2, n_layers=1, train_len=16, batch=4, steps=12, lengths=(16, 32), segments=4)
 
 
@@ -117,3 +120,40 @@ def test_a_cluster_survives_the_loss_of_a_worker(tiny, monkeypatch):
         thread.join(timeout=10)
         assert not thread.is_alive()
     assert len(losses("none")) == 6
+
+
+def test_provenance_names_the_processor_that_ran(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the card of {device}")
+    assert record.provenance("cpu")["device"] == "cpu"
+    assert record.provenance("cuda:1")["device"] == "the card of cuda:1"
+    assert record.provenance("mps")["device"] == "mps"
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+
+
+def test_text_files_are_read_and_written_as_utf_8():
+    """Without the name of an encoding Windows takes another one, and a result of this repository does not load."""
+    sources = [ROOT / "tasks.py", ROOT / "conftest.py", *(ROOT / "helpers").rglob("*.py")]
+    text = [(p, c) for p in sources for c in calls(p) if getattr(c.func, "attr", "") in ("read_text", "write_text")]
+    assert len(text) > 30
+    assert [f"{p.name}:{c.lineno}" for p, c in text if "encoding" not in {k.arg for k in c.keywords}] == []
+
+
+def test_recordings_that_go_on_later_are_written_whole():
+    """A file that a next start takes up, or takes for finished, must never be half a file."""
+    for name in ("race", "record", "extend", "retrieval", "variants", "scale_study", "indexing", "order_tasks"):
+        for call in calls(ROOT / "helpers" / f"{name}.py"):
+            called = getattr(call.func, "attr", "") or getattr(call.func, "id", "")
+            inside = name == "record" and ast.unparse(call.func) == "temporary.write_bytes"  # write_whole itself
+            assert inside or called not in ("write_text", "write_bytes", "save_file"), f"{name}.py:{call.lineno}"
+
+
+def test_a_broken_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "result.json"
+    record.write_whole(file, b"old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+    with pytest.raises(OSError):
+        record.write_whole(file, b"new")
+    assert file.read_bytes() == b"old"
