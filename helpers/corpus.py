@@ -68,7 +68,7 @@ def encode(text: str) -> Tensor:
     unknown = sorted(set(text) - set(ALPHABET))
     if unknown:
         raise ValueError(f"text={unknown!r}: outside the alphabet; keep to helpers.corpus.ALPHABET.")
-    return torch.tensor([lookup[c] for c in text])
+    return torch.tensor([lookup[c] for c in text], dtype=torch.int64)  # named, or an empty text gives floats
 
 
 def decode(ids: Tensor) -> str:

@@ -35,7 +35,6 @@ class Course:
     device: str = "cpu"
     figures_dir: Path | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
-    shown: set[str] = field(default_factory=set)
 
 
 _course = Course()
@@ -61,7 +60,7 @@ def start(
         parameters: the notebook's own knobs, noted in the manifest of the figures.
 
     Raises:
-        ValueError: on an unknown preset or device, a negative seed, or "cuda" without a GPU.
+        ValueError: on an unknown notebook, preset or device, a negative seed, or "cuda" without a GPU.
     """
     global _course
     require(bool(re.fullmatch(r"0[1-6]", str(notebook))), "notebook", notebook, 'pass "01" to "06".')
@@ -90,7 +89,7 @@ def show(fig: plt.Figure, name: str, alt: str, caption: str, interactive: Any = 
         interactive: a plotly figure to go with it. JupyterLab shows it when the mouse enters the picture.
 
     Raises:
-        ValueError: on a name that does not start with the notebook's number, a name shown twice, or a short alt text.
+        ValueError: on a name that does not start with the notebook's number, a short alt text, or no caption.
     """
     require(
         bool(re.fullmatch(r"0[1-6]_[a-z0-9_]+", name)), "name", name, 'use "NN_slug" in lower case, as in "01_hero".'
@@ -145,7 +144,10 @@ def write(png: bytes, name: str, alt: str) -> None:
 
 
 def plotly_json(figure: Any, digits: int = 4) -> dict:
-    """Plain plotly JSON: numbers rounded, no template, so that it is small and the same on every machine."""
+    """Plain plotly JSON: numbers rounded, no template, so that it is small and the same on every machine.
+
+    What is not finite becomes null, a gap in the curve: NaN and Infinity are not JSON, and break the notebook's file.
+    """
     figure.update_layout(
         template=None, font_family="DejaVu Sans, Arial, sans-serif", paper_bgcolor="white", plot_bgcolor="white"
     )
@@ -162,7 +164,7 @@ def plotly_json(figure: Any, digits: int = 4) -> dict:
         if isinstance(value, list | tuple):
             return [plain(v) for v in value]
         if isinstance(value, float | np.floating):
-            return round(float(value), digits) + 0.0  # + 0.0 turns -0.0 into 0.0
+            return round(float(value), digits) + 0.0 if np.isfinite(value) else None  # + 0.0 turns -0.0 into 0.0
         return value.item() if isinstance(value, np.generic) else value
 
     return plain(figure.to_dict())

@@ -45,7 +45,7 @@ def read_gguf(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     with open(path, "rb") as file:
         require(file.read(4) == b"GGUF", "path", str(path), "is not a GGUF file.")
-        version, n_tensors, n_keys = struct.unpack("<IQQ", file.read(20))
+        version, n_tensors, n_keys = _number(file, "I"), _number(file, "Q"), _number(file, "Q")
         require(version in (2, 3), "version", version, "only GGUF versions 2 and 3 are known.")
         metadata = {}
         for _ in range(n_keys):
@@ -62,12 +62,19 @@ def read_gguf(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return metadata, {name: _tensor(data, start + offset, shape, kind) for name, shape, kind, offset in infos}
 
 
+def _read(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    require(len(data) == size, "path", file.name, "is cut short; delete it and install it again.")
+    return data
+
+
 def _number(file: BinaryIO, code: str) -> Any:
-    return struct.unpack("<" + code, file.read(struct.calcsize(code)))[0]
+    code = "<" + code  # little-endian and unpadded, for the size too
+    return struct.unpack(code, _read(file, struct.calcsize(code)))[0]
 
 
 def _string(file: BinaryIO) -> str:
-    return file.read(_number(file, "Q")).decode("utf-8", errors="replace")
+    return _read(file, _number(file, "Q")).decode("utf-8", errors="replace")
 
 
 def _value(file: BinaryIO, kind: int) -> Any:
@@ -124,7 +131,7 @@ class ByteBPE:
 
     def encode(self, text: str) -> Tensor:
         """Token ids of a text, (n,) int64."""
-        return torch.tensor([i for word in self._split(text) for i in self._word(word)])
+        return torch.tensor([i for word in self._split(text) for i in self._word(word)], dtype=torch.int64)
 
     def decode(self, ids: Tensor) -> str:
         """The text of token ids (n,)."""

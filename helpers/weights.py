@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -147,7 +148,7 @@ def locate(name: str, download: bool = True) -> Path:
 
 
 def available(name: str) -> bool:
-    """True if the asset is on this machine and intact, without touching the network."""
+    """True if the asset is on this machine, without touching the network (AlteredWeights if it is not intact)."""
     try:
         locate(name, download=False)
     except MissingWeights:
@@ -216,7 +217,7 @@ def fetch(asset: Asset) -> Path | None:
             while chunk := answer.read(1 << 20):
                 out.write(chunk)
         verify(part, asset)
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):  # URLError is an OSError, IncompleteRead is not
         return None
     else:
         return part.replace(CACHE / asset.file)

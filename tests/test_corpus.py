@@ -33,7 +33,8 @@ def test_encoding_and_decoding_are_inverse():
     text = 'Gentlemen: "We, the People" (of 1 - 2 States) $5; & so on...\n'
     ids = corpus.encode(text)
     assert ids.shape == (len(text),) and corpus.decode(ids) == text
-    assert corpus.encode("").shape == (0,)
+    empty = corpus.encode("")
+    assert empty.shape == (0,) and empty.dtype == ids.dtype == torch.int64
 
 
 def test_characters_outside_the_alphabet_are_named():

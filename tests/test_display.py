@@ -72,6 +72,12 @@ def test_plotly_numbers_are_rounded_and_no_template_travels_along(shown):
     assert json.loads(json.dumps(plain)) == plain, "not plain JSON"
 
 
+def test_what_is_not_finite_becomes_null_because_json_has_no_nan():
+    fig = go.Figure(go.Scatter(y=np.array([1.0, np.nan, np.inf]), x=[0.5, -float("inf"), 2]))
+    trace = display.plotly_json(fig)["data"][0]
+    assert trace["y"] == [1.0, None, None] and trace["x"] == [0.5, None, 2]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -136,6 +136,11 @@ def test_bad_files_are_refused(tmp_path, gguf):
     bad.write_bytes(gguf.read_bytes()[:-5000])
     with pytest.raises(ValueError, match="cut short"):
         read_gguf(bad)
+    whole = gguf.read_bytes()
+    for size in (8, 40, 200):  # in the counts, in a key, among the metadata
+        bad.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="cut short; delete it"):
+            read_gguf(bad)
     with pytest.raises(ValueError, match="rows='sideways'"):
         Llama(gguf, rows="sideways")
     write_gguf(bad, {"x": 1}, {"a": (2, b"\0" * 18, (32,))})
@@ -148,6 +153,7 @@ def test_tokenizer():
     ids = bpe.encode("abcab")
     assert [LETTERS[i] for i in ids] == ["abc", "ab"]
     assert bpe.decode(ids) == "abcab"
+    assert bpe.encode("").dtype == ids.dtype == torch.int64
 
 
 # ------------------------------------------------------------------------------------------------------- recorded

@@ -1,6 +1,8 @@
 """Real weights: found in order, verified, never imported, never unpickled; recorded results recomputed if possible."""
 
 import dataclasses
+import http.client
+import io
 import json
 import re
 import subprocess
@@ -86,8 +88,6 @@ def test_a_file_replaced_later_is_hashed_again(asset):
 
 
 def test_the_hub_is_the_last_resort(asset, monkeypatch):
-    import io
-
     asked = []
 
     def answer(url, timeout):
@@ -107,8 +107,6 @@ def test_the_hub_is_the_last_resort(asset, monkeypatch):
 
 
 def test_a_download_cut_short_leaves_nothing_behind(asset, monkeypatch):
-    import io
-
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(CONTENT[:50]))
     with pytest.raises(weights.AlteredWeights, match="truncated"):
@@ -121,6 +119,18 @@ def test_a_download_cut_short_leaves_nothing_behind(asset, monkeypatch):
     monkeypatch.setattr(weights.urllib.request, "urlopen", refuse)
     with pytest.raises(weights.MissingWeights):
         weights.locate("toy")
+
+
+def test_a_hub_that_breaks_off_its_answer_counts_as_out_of_reach(asset, monkeypatch):
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            raise http.client.IncompleteRead(b"half")  # what a chunked answer raises; it is no OSError
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: Broken())
+    with pytest.raises(weights.MissingWeights):
+        weights.locate("toy")
+    assert list((asset / "CACHE").iterdir()) == []
 
 
 def test_unknown_names_are_refused():
