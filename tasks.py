@@ -502,10 +502,15 @@ def install_figures(fresh: Path, target: Path, numbers: list[str]) -> int:
         if old.stem[:2] in numbers and old.stem not in made:
             old.unlink()
     merged = dict(sorted({**kept, **made}.items()))
-    temporary = target / ".manifest.json.new"
-    temporary.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, target / "manifest.json")
+    write_whole(target / "manifest.json", json.dumps(merged, indent=1) + "\n")
     return len(made)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, never half of it; lines end the same anywhere."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
 
 
 def many(number: int, word: str) -> str:
@@ -547,9 +552,7 @@ def do_execute(args) -> int:
             for warning in doubtful(json.loads(text)):
                 say(f"    warning: {warning}")
             same = path.read_text(encoding="utf-8") == text
-            temporary = path.with_name(f".{path.name}.new")
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(temporary, path)
+            write_whole(path, text)
             made = install_figures(fresh, FIGURES, [path.name[:2]])
             say(f"    {'unchanged' if same else 'saved'}, {many(made, 'figure')}, {len(text) / 1024:.0f} KB")
     return 0
@@ -749,7 +752,7 @@ def do_stamp(args, root: Path = ROOT) -> int:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.relative_to(root).as_posix())
             if not args.check:
-                path.write_text(text, encoding="utf-8", newline="\n")
+                write_whole(path, text)
     if args.check and stale:
         raise Stop(f"not current: {', '.join(stale)}. Run: python3 tasks.py stamp")
     say(f"stamped: {', '.join(stale)}" if stale else "everything generated is current")
@@ -785,9 +788,7 @@ def closing(output: str) -> str:
 def count(closings: list[str]) -> dict[str, int]:
     total: dict[str, int] = {}
     for text in closings:
-        for number, word in re.findall(
-            r"(\d+) (failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?)", text
-        ):
+        for number, word in KINDS.findall(text):
             word = {"error": "errors", "warning": "warnings"}.get(word, word)
             total[word] = total.get(word, 0) + int(number)
     return total
@@ -963,7 +964,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (2)")
     command("execute", "run the notebooks in place: outputs and figures/", "some notebooks, e.g. 02 or 2,4")
     for name, text in (
-        ("race", "record the race again (python -m helpers.race)"),
+        ("race", "record the race again (python -m helpers.record)"),
         ("bench", "measure speed and memory"),
     ):
         command(name, f"{text}; options: {name} --help")
@@ -979,8 +980,9 @@ def main(argv: list | None = None) -> int:
             stream.reconfigure(errors="replace")
     argv = sys.argv[1:] if argv is None else argv
     passed_on = []
-    if argv[:1] in (["race"], ["bench"]):  # what follows belongs to the script
-        argv, passed_on = argv[:1], argv[1:]
+    at = argv[:1] == ["--current-env"]
+    if argv[at : at + 1] in (["race"], ["bench"]):  # what follows belongs to the script
+        argv, passed_on = argv[: at + 1], argv[at + 1 :]
     args, unknown = parser().parse_known_args(argv)
     if unknown and args.command != "lab":  # lab passes on what it does not know, such as --allow-root
         parser().error(f"{args.command} has no option {' '.join(unknown)}; see: tasks.py {args.command} -h")

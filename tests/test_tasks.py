@@ -6,8 +6,10 @@ Nothing here creates an environment; tiny notebooks are executed in a miniature 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -434,6 +436,18 @@ def test_stamp_writes_once_and_check_notices(course):
     assert "[1. The position problem](01_position_problem.ipynb)" in top
 
 
+def test_a_stamp_that_is_stopped_leaves_whole_files(course, monkeypatch):
+    path = course / "notebooks" / "02_sinusoidal.ipynb"
+    before = path.read_bytes()
+
+    def stop(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks.os, "replace", stop)
+    assert run("stamp") == 130
+    assert path.read_bytes() == before and not (course / "CITATION.cff").exists()
+
+
 def test_one_table_renames_everything(course):
     run("stamp")
     table = json.loads((course / "project.json").read_text())
@@ -501,6 +515,24 @@ def test_helps_say_what_there_is(capsys):
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert all(name in text for name in tasks.COMMANDS)
+
+
+def test_modules_that_a_help_names_can_be_run(capsys):
+    with pytest.raises(SystemExit):
+        tasks.main(["-h"])
+    named = re.findall(r"python -m ([\w.]+)", capsys.readouterr().out)
+    assert named and all(callable(getattr(importlib.import_module(name), "main", None)) for name in named), named
+
+
+@pytest.mark.parametrize("command", ["race", "bench"])
+@pytest.mark.parametrize("before", [[], ["--current-env"]])
+def test_options_behind_race_and_bench_belong_to_the_script(monkeypatch, command, before):
+    called = []
+    monkeypatch.setattr(tasks, "call", lambda words, *_, **__: called.append(words) or 0)
+    monkeypatch.setattr(tasks, "set_up", lambda *_, **__: Path(sys.executable))
+    monkeypatch.setattr(tasks, "inside", lambda: True)
+    assert tasks.main([*before, command, "--only", "rope", "--help"]) == 0
+    assert called[0][-3:] == ["--only", "rope", "--help"]
 
 
 def test_a_missing_file_is_named(course, capsys):
