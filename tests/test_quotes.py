@@ -646,6 +646,7 @@ CHANCE = [
     ("02", 144, "end of a range of dimensions"),
     ("02", 2.31, "limit of an axis"),
     ("02", 2.45, "bound of an assertion about our race"),
+    ("04", 205, "our perplexity of SmolLM2 without rotation"),
     ("04", 2050, "how many positions float16 is asked to tell apart"),
     ("06", 2560, "asserted equal to the published value, on the same line"),
     ("pictures_01.py", 2560, "tick of an axis of lengths"),

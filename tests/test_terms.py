@@ -70,7 +70,7 @@ DEFINED = {
     "long-term decay": ("04", "motivates the ladder by a *long-term decay*"),
     "packed": ("04", "documents are packed into one row"),
     "softplus": ("04", "through a softplus so that they are positive"),
-    "key phase": ("04", "the learned key phase, one a head and frequency"),
+    "key phase": ("04", "learned key phase, one a head and frequency"),
     "indirect indexing": ("04", "*indirect indexing*: given a list, find a symbol and name the one a few places away"),
     "partial rotary": ("04", "**Partial rotary.** GPT-NeoX rotates a quarter of each head"),
     "grouped queries": ("04", "Eight query heads may share one key head"),

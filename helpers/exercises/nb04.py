@@ -28,11 +28,11 @@ def half_split(answer: Callable) -> str | None:
     """``answer(x, position_ids, base)`` rotates (seq_len, d) in the half-split layout."""
     x = torch.randn(12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     ids = torch.arange(3, 15)
-    got = answer(x, ids, 10_000.0)
+    got = answer(x.clone(), ids.clone(), 10_000.0)  # a copy: an answer may write into x
     if untouched(got):
         return todo
     if not isinstance(got, Tensor) or got.shape != x.shape:
-        return f"the result must have the shape of x, {tuple(x.shape)}."
+        return f"the result must be a tensor of the shape of x, {tuple(x.shape)}."
     if _close(got, _turned(x, ids)):
         return _elsewhere(answer, x, ids)
     freq = rope_frequencies(16)
@@ -51,6 +51,8 @@ def half_split(answer: Callable) -> str | None:
     for words, wrong in named.items():
         if _close(got, wrong):
             return words
+    if _close(got, x):
+        return "nothing turned: this is x itself."
     if _close(got, _turned(x, ids, freq=freq**2)):
         return "the exponent is -2i/d with i = 0, 1, 2, ...: yours runs twice as fast."
     if not torch.allclose(got.double().norm(dim=-1), x.norm(dim=-1), atol=1e-4):
@@ -60,17 +62,18 @@ def half_split(answer: Callable) -> str | None:
 
 def _elsewhere(answer: Callable, x: Tensor, ids: Tensor) -> str | None:
     """An answer that is right once may have fixed what it should take from its arguments: vary them one by one."""
-    got = answer(x, ids, 100.0)
-    if _close(got, answer(x, ids, 10_000.0)):
+    got = answer(x.clone(), ids, 100.0)
+    if _close(got, _turned(x, ids)):
         return "right at base 10,000, but your function ignores `base`."
     if not _close(got, _turned(x, ids, freq=rope_frequencies(16, 100.0))):
         return "right at base 10,000 and wrong at base 100: `base` enters as base^(-2i/d) and nowhere else."
     scattered = torch.tensor([7, 0, 3, 3, 90])
-    if not _close(answer(x[:5], scattered, 10_000.0), _turned(x[:5], scattered)):
+    if not _close(answer(x[:5].clone(), scattered, 10_000.0), _turned(x[:5], scattered)):
         return "right for positions in a row, wrong for 7, 0, 3, 3, 90: row t turns by position_ids[t]."
     wide = torch.cat([x, x[:, :8]], -1)
+    places = scattered.repeat(3)[:12]
     try:
-        right = _close(answer(wide, scattered.repeat(3)[:12], 10_000.0), _turned(wide, scattered.repeat(3)[:12]))
+        right = _close(answer(wide.clone(), places, 10_000.0), _turned(wide, places))
     except Exception:  # a width that is written down often fails by its shape
         right = False
     return None if right else "right for 16 channels, wrong for 24: d is the last dimension of x."
@@ -143,7 +146,11 @@ def where_tokens_stand(answer: Callable) -> str | None:
 
 def convert(answer: Callable) -> str | None:
     """``answer(weight, n_heads)`` sorts rows from interleaved to half-split."""
-    n_heads, d, width = 3, 8, 10
+    return _converted(answer, 3, 8) or _converted(answer, 5, 4)
+
+
+def _converted(answer: Callable, n_heads: int, d: int) -> str | None:
+    width = 10
     weight = torch.randn(n_heads * d, width, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     got = answer(weight.clone(), n_heads)
     if untouched(got):
@@ -171,16 +178,16 @@ def convert(answer: Callable) -> str | None:
 def chosen_distance(answer: Callable) -> str | None:
     """``answer(q, distance)`` gives a key whose logit peaks ``distance`` tokens back."""
     q = torch.randn(64, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    for distance in (3, 17, 0):
+    ids = torch.arange(-320, 321)
+    for distance in (3, 17, 300, 0):
         key = answer(q.clone(), distance)
         if untouched(key):
             return todo
         key = torch.as_tensor(key).double()
         if key.shape != q.shape:
             return f"the key must have the shape of the query, {tuple(q.shape)}."
-        ids = torch.arange(-40, 41)
         query = _turned(q[None], torch.tensor([0]), "interleaved")[0]
-        found = -int(ids[(_turned(key.expand(81, -1), ids, "interleaved") @ query).argmax()])
+        found = -int(ids[(_turned(key.expand(len(ids), -1), ids, "interleaved") @ query).argmax()])
         if found == distance:
             continue
         if found == -distance:
@@ -251,6 +258,7 @@ MISTAKES = {
         "d is the last dimension of x": _rope(freq=_FREQ.replace("/ d)", "/ 16)")),
         "exponent's denominator": _rope(freq=_FREQ.replace("/ d)", "/ (2 * d))")),
         "norms changed": _rope(_STRETCHED),
+        "nothing turned": "def my_rope(x, position_ids, base=10_000.0):\n    return x\n",
     },
     "4.2": {
         "denominator head_dim": _PARTIAL.format("base ** (-torch.arange(0, r, 2).double() / head_dim)"),
@@ -273,6 +281,9 @@ MISTAKES = {
     "4.4": {
         "the inverse": _CONVERT.format("weight.view(n_heads, 2, -1, width).transpose(1, 2).reshape(rows, width)"),
         "mixes the heads": _CONVERT.format("torch.cat([weight[0::2], weight[1::2]])"),
+        "rows 0, 2, 4, ... of a head": _CONVERT.format(
+            "torch.cat([part for head in weight.split(8) for part in (head[0::2], head[1::2])])"
+        ),
         "nothing moved": _CONVERT.format("weight"),
         "columns were sorted": _CONVERT.format("torch.cat([weight[:, 0::2], weight[:, 1::2]], dim=1)"),
     },
@@ -283,6 +294,7 @@ MISTAKES = {
             join="torch.stack([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1).flatten()",
         ),
         "distance 0": "def key_for(q, distance):\n    return q\n",
+        "instead of 300": "def key_for(q, distance):\n    return rope(q[None], torch.tensor([distance]), 2e4)[0]\n",
         "interleaved": _KEY.format(
             sign="",
             pairs="q.chunk(2)",
