@@ -9,28 +9,42 @@ from ..encodings.learned import interpolate_table, table_rows
 from ..encodings.t5 import t5_buckets
 from . import todo, untouched
 
+
+def whole(values: torch.Tensor) -> bool:
+    """True if all values are whole numbers, of whatever dtype."""
+    return bool((values == values.long()).all())
+
+
 # ---------------------------------------------------------------------------------------- 3.1 which row is it
 
 
 def rows_of(answer) -> str | None:
     """``answer(real, padding_idx)``: RoBERTa's rows for a mask (B, T) of ones and zeros."""
-    real = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+    real = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 0, 1, 1, 0, 1]])
     for padding_idx in (1, 3):
         rows = answer(real.clone(), padding_idx)
         if untouched(rows):
             return todo
-        rows = torch.as_tensor(rows).long()
+        rows = torch.as_tensor(rows)
         if rows.shape != real.shape:
             return f"one row a token is needed, shape {tuple(real.shape)}; yours has {tuple(rows.shape)}."
-        right = table_rows(real.bool(), "roberta", padding_idx)
+        if not whole(rows):
+            return "rows of a table are whole numbers."
+        rows, right = rows.long(), table_rows(real.bool(), "roberta", padding_idx)
         if torch.equal(rows, right):
             continue
         if torch.equal(rows, right - 1) or torch.equal(rows, (right - 1) * real):
             return "off by one: the first real token reads row padding_idx + 1, because row padding_idx is padding's."
-        if torch.equal(rows, torch.arange(6).expand(3, -1) + padding_idx + 1):
+        if torch.equal(rows, torch.arange(6).expand_as(real) + padding_idx + 1):
             return "these are slot numbers: padding is counted, so the same words get other rows when padded left."
         if torch.equal(rows, real.cumsum(1) + padding_idx):
             return "padding must read row padding_idx; yours lets it repeat the row of the last real token."
+        if torch.equal(rows, right * real):
+            return "padding reads row 0 here; it must read row padding_idx."
+        if torch.equal(rows, real.cumsum(0) * real + padding_idx):
+            return "this counts down the batch: the positions are the second axis."
+        if (rows == right)[:3].all():
+            return "padding may also stand between real tokens: count the real ones, do not subtract a left margin."
         if torch.equal(rows, table_rows(real.bool(), "opt")):
             return "this is OPT's rule: its 2 is a constant. RoBERTa counts from padding_idx + 1."
         return "count the real tokens with a cumulative sum, zero it on padding, then add padding_idx."
@@ -45,7 +59,10 @@ def bucket(answer) -> str | None:
     far = [*range(-140, 141)]
     if untouched(answer(-3)):
         return todo
-    mine = torch.tensor([int(answer(d)) for d in far])
+    found = [answer(d) for d in far]
+    if any(int(bucket) != bucket for bucket in found):
+        return "a bucket is a whole number: floor the logarithmic part."
+    mine = torch.tensor([int(bucket) for bucket in found])
     d = torch.tensor(far)
     right = t5_buckets(d, bidirectional=True)
     if torch.equal(mine, right):
@@ -68,7 +85,10 @@ def bucket(answer) -> str | None:
     linear = (n * 16 // 128).clamp(max=15) + 16 * (d > 0)
     if torch.equal(mine, linear):
         return "the buckets are equally wide; T5's are one wide up to 7 and grow geometrically from 8 on."
-    wrong = d[mine != right][0].item()
+    wrong = d[mine != right]
+    if set(wrong.abs().tolist()) <= {16, 32, 64, 128}:
+        return "right but for some powers of two, where the logarithm falls just short of a whole number: add 1e-6."
+    wrong = wrong[0].item()
     return f"distance {wrong} belongs in bucket {t5_buckets(torch.tensor(wrong), bidirectional=True).item()}."
 
 
@@ -81,9 +101,12 @@ def shaw_rows(answer) -> str | None:
         rows = answer(seq_len, k)
         if untouched(rows):
             return todo
-        rows = torch.as_tensor(rows).long()
+        rows = torch.as_tensor(rows)
         if rows.shape != (seq_len, seq_len):
             return f"a table of {seq_len} queries by {seq_len} keys is needed; yours has shape {tuple(rows.shape)}."
+        if not whole(rows):
+            return "rows of a table are whole numbers."
+        rows = rows.long()
         distance = torch.arange(seq_len)[None, :] - torch.arange(seq_len)[:, None]
         right = distance.clamp(-k, k) + k
         if torch.equal(rows, right):
@@ -96,6 +119,8 @@ def shaw_rows(answer) -> str | None:
             return "not clipped: distances beyond k must share the row at the edge."
         if torch.equal(rows, (distance + k).clamp(0, 2 * k - 1)):
             return "this table has 2k rows; -k .. k are 2k + 1 distances, so the last row is 2k."
+        if torch.equal(rows, distance.clamp(-k, 0) + k):
+            return "keys ahead all read the row of distance 0: clip at +k as well."
         if torch.equal(rows, distance.abs().clamp(max=k)):
             return "the sign of the distance is lost: left and right would look the same."
         return "row = clip(j - i, -k, k) + k, with the query i going down and the key j across."
@@ -153,6 +178,12 @@ MISTAKES = {
         "    import torch\n    return torch.arange(real.shape[1]).expand(real.shape) + padding_idx + 1",
         "padding must read": "def answer(real, padding_idx):\n    return real.cumsum(1) + padding_idx",
         "OPT": "def answer(real, padding_idx):\n    return real.cumsum(1) * real + 1",
+        "row 0": "def answer(real, padding_idx):\n    return (real.cumsum(1) + padding_idx) * real",
+        "down the batch": "def answer(real, padding_idx):\n    return real.cumsum(0) * real + padding_idx",
+        "left margin": "import torch\ndef answer(real, padding_idx):\n"
+        "    margin = (real.cumsum(1) == 0).sum(1, keepdim=True)\n"
+        "    return (torch.arange(1, real.shape[1] + 1) - margin) * real + padding_idx",
+        "whole numbers": "def answer(real, padding_idx):\n    return real.cumsum(1) * real + padding_idx + 0.5",
     },
     "3.2": {
         "sign": _T5.format(last=15, cut="int", offset="16 * (distance < 0)"),
@@ -163,6 +194,9 @@ MISTAKES = {
         "bucket 16 stays empty": _T5.format(last=15, cut="int", offset="16 * (distance >= 0)"),
         "floors": "import math\ndef answer(distance):\n    n = abs(distance)\n    if n >= 8:\n"
         "        n = min(15, round(8 + math.log(n / 8) / math.log(16) * 8))\n    return n + 16 * (distance > 0)",
+        "whole number": _T5.format(last=15, cut="float", offset="16 * (distance > 0)"),
+        "powers of two": "import math\ndef answer(distance):\n    n = abs(distance)\n    if n >= 8:\n"
+        "        n = min(15, int(8 + math.log(n / 8) // (math.log(16) / 8)))\n    return n + 16 * (distance > 0)",
         "equally wide": "def answer(distance):\n    return min(15, abs(distance) * 16 // 128) + 16 * (distance > 0)",
     },
     "3.3": {
@@ -171,6 +205,10 @@ MISTAKES = {
         "negative rows": "import torch\ndef answer(n, k):\n    p = torch.arange(n)\n"
         "    return (p[None] - p[:, None]).clamp(-k, k)",
         "not clipped": "import torch\ndef answer(n, k):\n    p = torch.arange(n)\n    return p[None] - p[:, None] + k",
+        "keys ahead": "import torch\ndef answer(n, k):\n    p = torch.arange(n)\n"
+        "    return (p[None] - p[:, None]).clamp(-k, 0) + k",
+        "whole numbers": "import torch\ndef answer(n, k):\n    p = torch.arange(n)\n"
+        "    return (p[None] - p[:, None]).clamp(-k, k) + k + 0.5",
         "2k + 1": "import torch\ndef answer(n, k):\n    p = torch.arange(n)\n"
         "    return (p[None] - p[:, None] + k).clamp(0, 2 * k - 1)",
         "sign of the distance": "import torch\ndef answer(n, k):\n    p = torch.arange(n)\n"
