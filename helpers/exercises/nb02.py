@@ -18,7 +18,7 @@ def _close(found: Tensor, wanted: Tensor, tolerance: float = 1e-4) -> bool:
 
 def by_hand(answer: object) -> str | None:
     """2.1: the row of position 1 at d_model = 4, four numbers correct to five decimals."""
-    row = [float(v) for v in answer]
+    row = torch.as_tensor(answer, dtype=torch.float64).flatten().tolist()  # a list, or one row of a table
     if len(row) != 4:
         return f"a row of width 4 has 4 numbers, this has {len(row)}."
     wanted = [math.sin(1), math.cos(1), math.sin(0.01), math.cos(0.01)]
@@ -45,6 +45,7 @@ def table(answer: Callable) -> str | None:
     found = answer(positions, d, 10_000.0)
     if untouched(found):
         return todo
+    found = torch.as_tensor(found)
     if tuple(found.shape) != (5, d):
         return f"the table of 5 positions and width {d} has shape (5, {d}), yours {tuple(found.shape)}."
     wanted = sinusoidal_table(positions, d, dtype=torch.float64)
@@ -80,9 +81,9 @@ def table(answer: Callable) -> str | None:
             if _close(found, wrong, 1e-3):
                 return message
         return "the numbers differ from sin and cos of position * base^(-2i/d)."
-    if not _close(answer(positions, d, 100.0), sinusoidal_table(positions, d, 100.0)):
+    if not _close(torch.as_tensor(answer(positions, d, 100.0)), sinusoidal_table(positions, d, 100.0)):
         return "right for base 10000 only: use the argument base."
-    if answer(torch.tensor([1]), 128, 10_000.0).shape != (1, 128):
+    if not _close(torch.as_tensor(answer(positions[:3], 128, 10_000.0)), sinusoidal_table(positions[:3], 128)):
         return "right for width 8 only: use the argument d_model."
     return None
 
@@ -92,7 +93,10 @@ def add(answer: Callable) -> str | None:
     x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     rows = sinusoidal_table(torch.arange(16), 4)
     given = x.clone()
-    found = answer(x, rows)
+    try:
+        found = answer(x, rows)
+    except RuntimeError:  # shapes that do not broadcast
+        return "the shapes do not meet: take x.size(1) rows, one a token (x.size(0) counts the sequences of the batch)."
     if untouched(found):
         return todo
     if not torch.equal(x, given):
@@ -130,7 +134,7 @@ def rotation(answer: Callable) -> str | None:
         return "it moves one position rightly, not every p: the matrix may depend on k and w only."
     if all(moves(matrix.T)):
         return "this turns backward, by -k: the minus sign belongs to the lower left corner for (sin, cos)."
-    if _close(matrix.T @ matrix, torch.eye(2, dtype=torch.float64), 1e-6):
+    if matrix.det() > 0 and _close(matrix.T @ matrix, torch.eye(2, dtype=torch.float64), 1e-6):
         return "a rotation, but by another angle than k * w."
     return "it is no rotation: expand sin((p + k)w) and cos((p + k)w) with the angle sums."
 
@@ -210,6 +214,11 @@ def my_table(positions, d_model, base):
     angles = positions[:, None] * 10_000.0 ** (-torch.arange(0, d_model, 2) / d_model)
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
 """,
+        "argument d_model": """
+def my_table(positions, d_model, base):
+    angles = positions[:, None] * base ** (-torch.arange(0, d_model, 2) / 8)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+""",
         "shape": """
 def my_table(positions, d_model, base):
     return torch.sin(positions[:, None] * base ** (-torch.arange(0, d_model, 2) / d_model))
@@ -219,6 +228,10 @@ def my_table(positions, d_model, base):
         "batch axis": """
 def add_positions(x, table):
     return x + table[: x.size(0), None]
+""",
+        "do not meet": """
+def add_positions(x, table):
+    return x + table[: x.size(0)]
 """,
         "in place": """
 def add_positions(x, table):
@@ -254,7 +267,7 @@ def rotation(k, w):
 """,
         "no rotation": """
 def rotation(k, w):
-    return [[math.cos(k * w), math.sin(k * w)], [math.sin(k * w), math.cos(k * w)]]
+    return [[-math.cos(k * w), math.sin(k * w)], [math.sin(k * w), math.cos(k * w)]]
 """,
     },
     "2.5": {
