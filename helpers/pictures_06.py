@@ -458,7 +458,7 @@ GUIDE = (
     ),
     (
         "A little longer,\nno training",
-        "YaRN or NTK-aware\nat the factor needed",
+        "YaRN or NTK-aware; count\nfrom the length that works",
         "with dynamic scaling, cache\nkeys unrotated",
         "#de8f05",
     ),
@@ -469,7 +469,7 @@ GUIDE = (
         "#ca9161",
     ),
     (
-        "Longer, with a few\nhundred steps",
+        "Longer, with\nsome training",
         "YaRN or Llama 3's rule,\nthen train at length",
         "the factor sets the reach,\nnot the length trained at",
         "#029e73",

@@ -22,6 +22,8 @@ def unfinished(answer: Callable) -> str | None:
     found = answer(128, 10_000.0, 4096)
     if untouched(found):
         return todo
+    if isinstance(found, Tensor) and found.numel() > 1:
+        return "return how many there are, one number: sum over the pairs."
     freq = rope_frequencies(128)
     right = int((rotations(freq, 4096) < 1).sum())
     mistakes = {
@@ -30,10 +32,12 @@ def unfinished(answer: Callable) -> str | None:
         "count pairs, not channels: two channels share a frequency.": 2 * right,
         "that is a count in degrees: theta is in radians.": int((4096 * freq < 360).sum()),
     }
-    if int(found) != right:
+    if float(found) != right:
         for message, wrong in mistakes.items():
-            if int(found) == wrong:
+            if float(found) == wrong:
                 return message
+        if int(found) == right:
+            return "a count is a whole number: count the pairs themselves."
         return "a pair finishes a turn if length * theta reaches 2 pi, with theta = base^(-2i/head_dim)."
     if int(answer(128, 500_000.0, 8192)) != 29 or int(answer(128, 10_000.0, 2048)) != 23:
         return "right for base 10000 and length 4096 only: use the arguments."
@@ -70,7 +74,7 @@ def ntk_base(answer: Callable) -> str | None:
 def by_parts(answer: Callable) -> str | None:
     """6.3: NTK-by-parts, signature (inv_freq, s, length, alpha, beta)."""
     freq, s, length = rope_frequencies(128), 16.0, 4096
-    found = answer(freq, s, length, 1.0, 32.0)
+    found = answer(freq.clone(), s, length, 1.0, 32.0)  # a copy: an answer may work in place
     if untouched(found):
         return todo
     if not isinstance(found, Tensor) or found.shape != freq.shape:
@@ -110,10 +114,13 @@ def by_parts(answer: Callable) -> str | None:
             if torch.allclose(found.double(), wrong, rtol=1e-4):
                 return message
         return "gamma = clip((r - alpha) / (beta - alpha), 0, 1); theta' = gamma theta + (1 - gamma) theta / s."
-    if not torch.allclose(
-        answer(freq, 4.0, 512, 2.0, 4.0).double(), ntk_by_parts(128, 1e4, 4.0, 512, None, 4.0, 2.0).inv_freq, rtol=1e-4
-    ):
+    second = answer(freq.clone(), 4.0, 512, 2.0, 4.0)
+    if not torch.allclose(second.double(), ntk_by_parts(128, 1e4, 4.0, 512, None, 4.0, 2.0).inv_freq, rtol=1e-4):
         return "right for one setting only: use s, length, alpha and beta."
+    other = answer(rope_frequencies(64, 500_000.0), s, length, 1.0, 32.0)
+    wanted = ntk_by_parts(64, 500_000.0, s, length).inv_freq
+    if other.shape != wanted.shape or not torch.allclose(other.double(), wanted, rtol=1e-4):
+        return "right for one model only: use the frequencies that are handed in, whatever their base and number."
     return None
 
 
@@ -166,6 +173,11 @@ MISTAKES: dict[str, dict[str, str]] = {
         "not channels": _COUNT.format("2 * int((turned < 2 * math.pi).sum())"),
         "degrees": _COUNT.format("int((turned < 360).sum())"),
         "use the arguments": _COUNT.format("18"),
+        "one number": _COUNT.format("turned < 2 * math.pi"),
+        "whole number": """
+def unfinished(head_dim, base, length):
+    return head_dim / 2 * (1 - math.log(length / (2 * math.pi)) / math.log(base))
+""",
         "use head_dim": """
 def unfinished(head_dim, base, length):
     return int((length * frequencies(128, base) < 2 * math.pi).sum())
@@ -193,6 +205,9 @@ def my_by_parts(inv_freq, s, length, alpha, beta):
     return keep * inv_freq + (1 - keep) * inv_freq / s
 """,
         "position interpolation": "def my_by_parts(inv_freq, s, length, alpha, beta):\n    return inv_freq / s",
+        "frequencies that are handed in": _PARTS.format(
+            turns="length * (inv_freq := frequencies(128)) / 6.2831853", keep=_KEEP
+        ),
         "use s, length, alpha and beta": _PARTS.format(turns=_TURNS, keep="((turns - 1) / (beta - 1)).clamp(0, 1)"),
     },
     "6.4": {
