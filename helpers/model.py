@@ -212,6 +212,9 @@ class Transformer(nn.Module):
 
         Returns:
             (B, T, d_model), and a list of (B, H, T, S), empty unless ``need_weights``.
+
+        Raises:
+            ValueError: on ids, positions, a mask or a cache that do not fit, or whatever the encoding refuses.
         """
         self._check_ids(ids)
         batch, t = ids.shape[:2]
@@ -225,6 +228,8 @@ class Transformer(nn.Module):
         fits = fits and (q_pos.ndim == 2 or (axes > 1 and q_pos.shape[2] == axes))
         remedy = f"must be (1 or {batch}, {t}{f', {axes}' * (axes > 1)}) for this encoding."
         require(fits, "position_ids", tuple(q_pos.shape), remedy)
+        signed = q_pos.dtype.is_signed  # the difference of two unsigned numbers wraps around below 0
+        require(signed, "position_ids", q_pos.dtype, "distances are negative too: use position_ids.long().")
         k_pos = q_pos if past == 0 else _cat(cache.k_pos, q_pos)
         allowed, real, plain = self._who_sees_whom(batch, t, past, attention_mask, cache, ids.device)
         state = rotation = self.encoding.prepare(q_pos, k_pos, allowed)
@@ -246,11 +251,11 @@ class Transformer(nn.Module):
     def _check_ids(self, ids: Tensor) -> None:
         """ValueError unless ids are (B, T) token ids of the vocabulary, or (B, T, d_model) embeddings."""
         vocab_size, d_model = self.tokens.weight.shape
+        require(ids.ndim in (2, 3), "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
+        require(0 not in ids.shape[:2], "ids", tuple(ids.shape), "pass at least one token.")
         if ids.ndim == 3:
             require(ids.shape[2] == d_model, "ids", tuple(ids.shape), f"embeddings must be {d_model} wide.")
             return
-        require(ids.ndim == 2, "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
-        require(ids.numel() > 0, "ids", tuple(ids.shape), "pass at least one token.")
         require(ids.dtype in (torch.int64, torch.int32), "ids", ids.dtype, "token ids are integers: use ids.long().")
         if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere it would wait for the device
             low, high = (bound.item() for bound in torch.aminmax(ids))
@@ -272,6 +277,10 @@ class Transformer(nn.Module):
             allowed = torch.ones(1, 1, t, past + t, dtype=torch.bool, device=device)
         new, old = None, None if cache is None else cache.allowed
         if attention_mask is not None:
+            if attention_mask.is_floating_point():  # of 0 and -inf, to be added to logits, it would be read backwards
+                zero_or_one = ((attention_mask == 0) | (attention_mask == 1)).all().item()
+                remedy = "must be True or 1 where a token is real; an additive mask says the opposite: pass mask == 0."
+                require(zero_or_one, "attention_mask", attention_mask.dtype, remedy)
             mask = attention_mask.bool().to(device)
             shape = tuple(mask.shape)
             if mask.ndim == 2:
@@ -303,7 +312,10 @@ class Transformer(nn.Module):
 
 
 def _cat(old: Tensor, new: Tensor) -> Tensor:
-    """Concatenate positions along the sequence, broadcasting a batch axis of 1."""
+    """Concatenate positions along the sequence, broadcasting a batch axis of 1; one number stands for all axes."""
+    if old.ndim != new.ndim:  # text after an image: M-RoPE takes both kinds
+        axes = max(old, new, key=lambda p: p.ndim).shape[-1]
+        old, new = (p if p.ndim == 3 else p[..., None].expand(*p.shape, axes) for p in (old, new))
     batch = max(old.shape[0], new.shape[0])
     return torch.cat([p.expand(batch, *p.shape[1:]) for p in (old, new)], dim=1)
 
@@ -313,7 +325,11 @@ class CausalLM(Transformer):
 
     @torch.no_grad()
     def generate(self, ids: Tensor, n_tokens: int, cache: KVCache | None = None) -> Tensor:
-        """Greedy continuation of ``ids`` (B, T) by ``n_tokens``: (B, T + n_tokens). With or without a cache."""
+        """Greedy continuation of ``ids`` (B, T) by ``n_tokens``: (B, T + n_tokens). With or without a cache.
+
+        Raises:
+            ValueError: on embeddings instead of ids, or ``n_tokens`` below 1.
+        """
         positive_int("n_tokens", n_tokens)
         require(ids.ndim == 2, "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
         out = ids
@@ -329,7 +345,13 @@ class Encoder(Transformer):
     causal = False
 
     def pooled(self, ids: Tensor, **kwargs: Any) -> Tensor:
-        """Logits of the whole sequence, (B, out_dim); the mean runs over real tokens only."""
+        """Logits of the whole sequence, (B, out_dim). With a mask (B, T) the mean runs over real tokens only.
+
+        A mask (B or 1, 1, T, S) does not say which tokens are real: the mean then runs over all.
+
+        Raises:
+            ValueError: on a sequence without a real token, and as in :meth:`hidden`.
+        """
         x = self.hidden(ids, **kwargs)[0]
         real = kwargs.get("attention_mask")
         if real is None or real.ndim != 2:

@@ -55,7 +55,10 @@ def number(argument: str, value: Any, above: float = -math.inf, at_most: float =
 
 
 def vector(argument: str, value: Any, length: int) -> Tensor:
-    """Return ``value`` as a float64 tensor (length,), or raise ``ValueError`` if it is not that many finite numbers."""
+    """Return ``value`` as a float64 tensor (length,), or raise ``ValueError`` if it is not that many finite numbers.
+
+    It is a copy and no part of a graph: what the caller does to ``value`` later does not reach the encoding.
+    """
     try:
         out = torch.as_tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
@@ -64,7 +67,7 @@ def vector(argument: str, value: Any, length: int) -> Tensor:
     require(out is not None, argument, value, remedy)
     require(out.shape == (length,), argument, tuple(out.shape), remedy)
     require(bool(out.isfinite().all()), argument, out.tolist(), "must be finite numbers.")
-    return out
+    return out.detach().clone()
 
 
 def flag(argument: str, value: Any) -> bool:

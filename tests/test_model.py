@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.encodings import SCHEMES, Encoding, RoPE, build
+from helpers.encodings import SCHEMES, Encoding, MRoPE, RoPE, build
 from helpers.model import Attention, CausalLM, Context, Encoder, KVCache, causal_mask
 from tests import direct
 
@@ -330,6 +330,29 @@ def test_positions_of_their_own_for_every_sequence(name):
         torch.testing.assert_close(both[i], model(ids[i : i + 1], position_ids=pos[i : i + 1])[0], **EXACT)
 
 
+def test_a_mask_of_ones_and_zeros_is_read_whatever_its_dtype():
+    model, ids = make(), some_ids()
+    real = torch.ones(2, 12, dtype=torch.bool)
+    real[1, 9:] = False
+    for dtype in (torch.uint8, torch.int64, torch.float32):
+        torch.testing.assert_close(model(ids, attention_mask=real.to(dtype)), model(ids, attention_mask=real), **EXACT)
+
+
+def test_text_may_follow_an_image_in_one_cache():
+    """M-RoPE takes one number for text and three for an image; a cache holds both."""
+    model, ids = make(MRoPE(D_MODEL // HEADS, (1, D_MODEL // HEADS // 2 - 2, 1))), some_ids(t=7)
+    image = torch.tensor([[0, i // 3, i % 3] for i in range(6)])
+    whole = torch.cat([image, torch.full((1, 3), 3)])[None]
+    cache = KVCache()
+    model(ids[:, :6], position_ids=image[None], cache=cache)
+    last = model(ids[:, 6:], position_ids=torch.tensor([[3]]), cache=cache)
+    torch.testing.assert_close(last, model(ids, position_ids=whole)[:, 6:], **EXACT)
+    cache = KVCache()
+    model(ids[:, :1], position_ids=torch.tensor([[3]]), cache=cache)
+    last = model(ids[:, 1:], position_ids=image[None], cache=cache)
+    torch.testing.assert_close(last, model(ids, position_ids=whole.roll(1, 1))[:, 1:], **EXACT)
+
+
 # -------------------------------------------------------------------------------- other dtypes, compile, training
 
 
@@ -419,10 +442,14 @@ def test_bad_shapes_are_refused_by_name(call, words):
         ({"ids": torch.zeros(1, 3)}, "ids=torch.float32: token ids are integers"),
         ({"ids": torch.full((1, 3), VOCAB)}, rf"ids=\({VOCAB}, {VOCAB}\): must lie in 0 .. {VOCAB - 1}"),
         ({"ids": torch.full((1, 3), -1)}, r"ids=\(-1, -1\)"),
+        ({"ids": torch.zeros(2, 0, D_MODEL)}, rf"ids=\(2, 0, {D_MODEL}\): pass at least one token"),
+        ({"ids": torch.zeros(0, 3, D_MODEL)}, rf"ids=\(0, 3, {D_MODEL}\): pass at least one token"),
         ({"ids": torch.zeros(1, 3, 5)}, rf"ids=\(1, 3, 5\): embeddings must be {D_MODEL} wide"),
         ({"position_ids": torch.arange(4)}, r"position_ids=\(4,\)"),
         ({"position_ids": torch.arange(4)[None]}, r"position_ids=\(1, 4\): must be \(1 or 2, 12\)"),
         ({"position_ids": torch.zeros(3, 12, dtype=torch.long)}, r"position_ids=\(3, 12\)"),
+        ({"position_ids": torch.arange(12, dtype=torch.uint8)[None]}, r"position_ids=torch.uint8: .*use position_ids"),
+        ({"attention_mask": torch.zeros(2, 12).log()}, r"attention_mask=torch.float32: .*pass mask == 0"),
         ({"attention_mask": torch.ones(2, 5)}, r"attention_mask=\(2, 5\): must be \(batch, seq_len\) = \(2, 12\)"),
         ({"attention_mask": torch.ones(2, 12, 12)}, r"attention_mask=\(2, 12, 12\)"),
         ({"attention_mask": torch.ones(1, 1, 12, 5)}, r"attention_mask=\(1, 1, 12, 5\)"),

@@ -6,6 +6,7 @@ succeed (the nonsense happened to be sensible) or raise that ValueError; any oth
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import math
@@ -131,6 +132,17 @@ CHANGES = {
     "Learned": [({"max_len": 0}, "max_len=0"), ({"offset": -1}, "offset=-1"), ({"std": 0.0}, "std=0.0")],
     "ALiBi": [({"n_heads": 4, "slopes": torch.ones(3)}, r"slopes=\(3,\).*\(4,\)"), ({"n_heads": 2.0}, "n_heads=2.0")],
 }  # fmt: skip
+
+
+def test_numbers_handed_over_are_copied():
+    """Else a change of the caller's tensor reaches the encoding, and a parameter makes it impossible to copy."""
+    given = torch.ones(4, dtype=torch.float64)
+    kept = validate.vector("slopes", given, 4)
+    given[0] = 9.0
+    assert kept.tolist() == [1.0] * 4
+    learned = torch.nn.Parameter(torch.ones(4))
+    assert not validate.vector("slopes", learned, 4).requires_grad
+    assert copy.deepcopy(CLASSES["ALiBi"](4, slopes=learned)).slopes.tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize(("name", "change", "words"), [(n, *c) for n, cases in CHANGES.items() for c in cases])
