@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from helpers import exercises
+from helpers import exercises, order_tasks
 from tests.notebook_code import FILES, cells, definitions
 
 LINE = re.compile(r'check\(\s*"(\d\.\d)"\s*,\s*(.+?)\s*\)\s*$', re.S)
@@ -107,6 +107,31 @@ def test_an_answer_may_write_into_what_it_is_given():
     """A rotation in place is a right answer, though it changes the very tensor that the check compares with."""
     source = found("04")["4.1"]["solution"].replace("return torch.cat(", "x[:] = torch.cat(") + "\n    return x"
     assert exercises.feedback("4.1", answer("04", source, "my_rope")) == "4.1 OK"
+
+
+def test_the_remark_under_the_solution_of_1_4():
+    """A bias of -3 on what lies ahead solves the order task; a symmetric one cannot."""
+    (remark,) = (cell["source"] for cell in cells("01") if cell["id"] == "ex-1-4-help")
+    for bias, solved in (("torch.where(distance > 0, -3.0, 0.0)", True), ("-0.5 * distance.abs()", False)):
+        assert f"`{bias}`" in remark
+        source = (
+            "class Answer(Encoding):\n    def prepare(self, q_pos, k_pos, allowed):\n"
+            f"        distance = self.distance(q_pos, k_pos)\n        return ({bias})[:, None]\n"
+            "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer()"
+        )
+        accuracy = order_tasks.accuracy("order", answer("01", source, ""))
+        assert accuracy > 0.95 if solved else abs(accuracy - 0.5) < 0.05
+
+
+def test_a_mask_is_a_bias_too():
+    """Unusual, and right: nobody looks at their own seat, which leaves -inf on the diagonal."""
+    source = (
+        "class Answer(Encoding):\n    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        distance = self.distance(q_pos, k_pos)\n"
+        "        return torch.where(distance == 0, -torch.inf, 0.4 * distance)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer"
+    )
+    assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
 
 
 @pytest.mark.parametrize(("number", "name"), EXERCISES)

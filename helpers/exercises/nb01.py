@@ -87,6 +87,8 @@ def seat(answer) -> str | None:
         return None
     if np.allclose(found, seats + 1, atol=1e-6):
         return "off by one: seat i sees i + 1 tokens, because it sees itself."
+    if (found == seats).mean() > 0.5:
+        return "right at most seats: 1 / share can fall just short of a whole number, so do not round down."
     if np.ptp(found) < 1e-9:
         return "this gives every seat the same number: the share must enter."
     if np.allclose(found, 1 - np.array(shares)):
@@ -102,6 +104,14 @@ def _blind_to_mirrors(model: Encoder) -> bool:
     with torch.no_grad():
         orders = scorecard.all_orders()
         return torch.allclose(model.pooled(orders), model.pooled(orders.flip(1)), atol=1e-6)
+
+
+def _sees_distances_only(encoding: Encoding, state) -> bool:
+    """Whether the bias of five seats that hold one word is the same at equal distances, up to a number a query."""
+    q = torch.linspace(-1, 1, 8, dtype=torch.float64).expand(1, 4, 5, 8)
+    bias = torch.as_tensor(encoding.bias(q, q, state, 0)).double().expand(1, 4, 5, 5).clamp(min=-1e4)  # -inf may mask
+    bias = bias - bias.diagonal(dim1=2, dim2=3)[..., None]  # the softmax ignores a number added to a whole row
+    return torch.allclose(bias[..., 1:, 1:], bias[..., :-1, :-1], atol=1e-5)
 
 
 def own_encoding(answer: type[Encoding]) -> str | None:
@@ -127,6 +137,8 @@ def own_encoding(answer: type[Encoding]) -> str | None:
             twice = model.pooled(ids[:1].expand(3, -1))
         except RuntimeError as error:
             return f"a shape does not fit ({error}); a bias has the shape (1, 1, queries, keys)."
+        if not torch.isfinite(twice).all():
+            return "outputs are not numbers: does the bias take a logarithm or a root of a negative distance?"
         if (twice - twice[0]).abs().max() > 1e-9:
             return "copies of one sentence get different outputs: this indexes the batch axis, not the sequence."
     if "embed" in others:
@@ -146,8 +158,11 @@ def own_encoding(answer: type[Encoding]) -> str | None:
         )
     if told < 60:
         return f"only {told} of the 60 orders get an output of their own: too many distances look alike to it."
-    if not scorecard.change_when_moved(encoding) < 1e-9:
-        return "outputs change when the text moves by 1,000 seats: use the distance, not the seat."
+    for by in (1000, 7):  # 7 for what repeats after 2, 4, 5, 8 or 10 seats, as 1,000 does
+        if not scorecard.change_when_moved(encoding, by) < 1e-9:
+            return f"outputs change when the text moves by {by:,} seats: use the distance, not the seat."
+    if not _sees_distances_only(encoding, state):
+        return "two pairs of seats at one distance get different numbers: let the distance alone decide."
     return None
 
 
@@ -167,7 +182,7 @@ class _Symmetric(Encoding):
 def twin(answer) -> str | None:
     """An order of the five seats of the sentence that the symmetric bias cannot tell from the original."""
     order = list(answer)
-    if untouched(order[0]):
+    if any(untouched(seat) for seat in order):
         return todo
     if sorted(order) != [0, 1, 2, 3, 4]:
         return "an order names each of the seats 0 to 4 once."
@@ -207,6 +222,7 @@ MISTAKES = {
         "off by one": "def answer(share):\n    return 1 / share",
         "same number": "def answer(share):\n    return 64",
         "not BOS": "def answer(share):\n    return 1 - share",
+        "do not round down": "def answer(share):\n    return 1 // share - 1",
     },
     "1.4": {
         "symmetric": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
@@ -229,6 +245,15 @@ MISTAKES = {
         "side entrance": _CLASS + "    needs_weights = True\n"
         "    def values(self, weights, state, layer):\n"
         "        return weights.cumsum(-1).sum(-1, keepdim=True)\nanswer = Answer",
+        "distance alone": _CLASS + "    def bias(self, q, k, state, layer):\n"
+        "        row, column = (__import__('torch').arange(x.shape[-2]) for x in (q, k))\n"
+        "        return -0.3 * (row[:, None] * column)\nanswer = Answer",
+        "a negative distance": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -(1 + self.distance(q_pos, k_pos)).log()[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "by 7 seats": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -0.3 * (k_pos % 5)[:, None, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "only 13 of the 60": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return (self.distance(q_pos, k_pos) == 4)[:, None].double()\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
