@@ -132,7 +132,7 @@ def maps(panels: Mapping[str, Tensor], limit: float) -> plt.Figure:
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
         image = plotting.matrix(ax, values, title=title, xlabel="key", ylabel="", limit=limit)
     axes[0].set_ylabel("query")
-    fig.colorbar(image, ax=axes, shrink=0.9, label=f"weight ({limit} and more)")
+    fig.colorbar(image, ax=axes, shrink=0.9, label=f"weight (yellow: {limit} or more)")
     return fig
 
 

@@ -56,20 +56,17 @@ def slopes_for(answer: Callable) -> str | None:
 # ---------------------------------------------------------------------------------------------- 5.2 a step of cache
 
 
-def _tensor(value: object) -> Tensor | None:
-    return value.double() if isinstance(value, Tensor) else None
-
-
 def step_bias(answer: Callable) -> str | None:
     """``answer(slopes, n_keys)`` gives (H, 1, n_keys) for the last query."""
     for slopes, n in ((torch.tensor([0.5, 0.125]), 5), (torch.tensor([0.25, 0.0625, 0.5]), 9)):
         got = answer(slopes, n)
         if untouched(got):
             return todo
-        got = _tensor(got)
-        if got is None or got.shape != (len(slopes), 1, n):
-            shape = None if got is None else tuple(got.shape)
-            return f"the shape should be (heads, 1, n_keys) = {(len(slopes), 1, n)}, yours is {shape}."
+        if not isinstance(got, Tensor):
+            return f"a tensor is needed, not {type(got).__name__}."
+        got = got.double()
+        if got.shape != (len(slopes), 1, n):
+            return f"the shape should be (heads, 1, n_keys) = {(len(slopes), 1, n)}, yours is {tuple(got.shape)}."
         m, j = slopes.double()[:, None, None], torch.arange(n)
         right = -m * (n - 1 - j)
         if torch.allclose(got, right):
@@ -98,10 +95,12 @@ def step_bias(answer: Callable) -> str | None:
 
 def sees(answer: Callable) -> str | None:
     """``answer(m, share, lead)`` gives the largest whole distance with exp(lead - m k) >= share."""
-    for m, share, lead in ((0.5, 0.01, 0.0), (1 / 256, 0.01, 0.0), (0.25, 0.1, 0.0), (0.5, 0.01, 5.0)):
+    for m, share, lead in ((0.4, 0.01, 0.0), (1 / 256, 0.01, 0.0), (0.25, 0.1, 0.0), (0.5, 0.01, 5.0)):
         got = answer(m, share, lead)
         if untouched(got):
             return todo
+        if isinstance(got, Tensor) and got.numel() == 1:
+            got = got.item()
         if not isinstance(got, int | float | np.number) or isinstance(got, bool) or not math.isfinite(got):
             return f"one number is needed; yours is {got!r}."
         exact = (lead - math.log(share)) / m
@@ -112,17 +111,24 @@ def sees(answer: Callable) -> str | None:
             return f"a whole number, please: {exact:.2f} rounds down, because one token further is below the share."
         if got == math.ceil(exact):
             return "rounded up: one token too far, there the weight is already below the share."
-        logs = {
-            "a base-10 logarithm: softmax works with e, so use the natural one.": (lead - math.log10(share)) / m,
-            "a base-2 logarithm: softmax works with e, so use the natural one.": (lead - math.log2(share)) / m,
-            "the sign: log(share) is negative, and the distance is positive.": (lead + math.log(share)) / m,
+        named = {
+            "a base-10 logarithm: softmax works with e, so use the natural one.": -math.log10(share) / m,
+            "a base-2 logarithm: softmax works with e, so use the natural one.": -math.log2(share) / m,
+            "the sign: log(share) is negative, and the distance is positive.": math.log(share) / m,
             "multiplied by the slope: a steeper head sees less far, so divide.": -math.log(share) * m,
+            "your answer ignores the share: 0.01 is only its default.": -math.log(0.01) / m,
         }
-        for words, wrong in logs.items():
-            if abs(got - wrong) < 1:
+        if lead:  # what is right without a lead can only be wrong about the lead
+            named = {
+                "your answer ignores the content lead: it buys lead / m tokens.": -math.log(share) / m,
+                "the lead is in logits, not in tokens: it buys lead / m of them.": -math.log(share) / m + lead,
+                "the sign of the lead: a key that content wants more is seen from further away.": (
+                    -(math.log(share) + lead) / m
+                ),
+            }
+        for words, wrong in named.items():
+            if math.isclose(got, wrong) or got == math.floor(wrong + 1e-9):
                 return words
-        if lead and got == math.floor(-math.log(share) / m + 1e-9):
-            return "your answer ignores the content lead: it buys lead / m tokens."
         return f"for m = {m:.4g}, share {share} and lead {lead} the distance is not {got}."
     return None
 
@@ -155,7 +161,7 @@ def sdpa_mask(answer: Callable) -> str | None:
             return "the future is not hidden but free: a 0 in a float mask means no change. Put minus infinity there."
         if torch.allclose(hidden, -right[~seen].abs()) or torch.allclose(hidden, right[~seen]):
             return "the future is only priced, not hidden: put minus infinity above the diagonal."
-        return "above the diagonal every entry must be minus infinity."
+        return "above the diagonal every entry must be minus infinity, not just a large number."
     got = got[0]
     if not torch.isfinite(got[seen]).all():
         return "a visible key is hidden: the diagonal and everything below it must be finite."
@@ -163,14 +169,17 @@ def sdpa_mask(answer: Callable) -> str | None:
         return None
     if torch.allclose(got[seen], -right[seen]):
         return "the sign: distance must lower the logit."
+    if (got[seen] == 0).all():
+        return "causal, but no bias: every visible key should pay slope times distance."
+    if torch.allclose(got[seen], -distance.expand_as(right)[seen].double()):
+        return "no slope: every head pays the same."
     ratio = (got[seen & (right != 0)] / right[seen & (right != 0)]).unique()
     if torch.allclose(ratio, ratio[0].expand_as(ratio), atol=1e-4):
-        return (
-            f"every bias is off by the factor {ratio[0]:.3g}: the kernel scales q k only, so do not divide by sqrt(d)."
-        )
+        wrong = "divide" if ratio[0].abs() < 1 else "multiply"
+        return f"every bias is {ratio[0]:.3g} times the right one: only q k is scaled, so do not {wrong} by sqrt(d)."
     key_only = slopes.double()[:, None, None] * torch.arange(t)
     if torch.allclose((got - got[:, :, :1])[seen], key_only.expand_as(right)[seen]):
-        return "the key-only row gives the same attention, but here the distance is asked for: 0 on the diagonal."
+        return "the key-only row, like any shift of a row, gives the same attention; here the diagonal should be 0."
     return "below the diagonal the entry should be minus slope times distance."
 
 
@@ -189,9 +198,9 @@ def both_sides(answer: Sequence) -> str | None:
         return "slopes are finite numbers."
     if (past <= 0).any() or (future <= 0).any():
         return "a slope at or below 0 rewards distance or ignores it: slopes are positive."
-    if np.allclose(past, future):
+    if np.allclose(past, future, atol=0):
         return "both sides are the same, head by head: this is the symmetric encoder, blind to mirrors."
-    if not np.allclose(np.sort(past), np.sort(future)):
+    if not np.allclose(np.sort(past), np.sort(future), atol=0):
         return "the two lists must hold the same numbers, in another order."
     return None
 
@@ -238,6 +247,7 @@ def answer(n):
         "in the row already": "import torch\nanswer = lambda s, n: -s[:, None, None] * (n - torch.arange(n))[None]",
         "(heads, 1, n_keys)": "import torch\nanswer = lambda s, n: -s[:, None] * (n - 1 - torch.arange(n))",
         "no slope": "import torch\nanswer = lambda s, n: -(n - 1 - torch.arange(n)).expand(len(s), 1, n)",
+        "not list": "answer = lambda s, n: [[[-m * (n - 1 - j) for j in range(n)]] for m in s.tolist()]",
     },
     "5.3": {
         "base-10": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((lead - math.log10(share)) / m)",
@@ -247,6 +257,13 @@ def answer(n):
         "whole number": "import math\nanswer = lambda m, share=0.01, lead=0.0: (lead - math.log(share)) / m",
         "so divide": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor(-math.log(share) * m)",
         "content lead": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor(-math.log(share) / m)",
+        "in logits": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor(-math.log(share) / m + lead)",
+        "sign of the lead": (
+            "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((-lead - math.log(share)) / m)"
+        ),
+        "ignores the share": (
+            "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((lead - math.log(0.01)) / m)"
+        ),
     },
     "5.4": {
         "float mask": "import torch\n"
@@ -274,6 +291,20 @@ import torch
 def answer(s, T):
     d = torch.arange(T)[:, None] - torch.arange(T)
     return (-s[:, None, None] * d / 8).masked_fill(d < 0, float("-inf"))[None]
+""",
+        "no bias": "import torch\n"
+        "answer = lambda s, T: torch.full((T, T), float('-inf')).triu(1).expand(1, len(s), T, T)",
+        "no slope": """
+import torch
+def answer(s, T):
+    d = torch.arange(T)[:, None] - torch.arange(T)
+    return (-d.float()).masked_fill(d < 0, float("-inf")).expand(1, len(s), T, T)
+""",
+        "do not multiply by sqrt(d)": """
+import torch
+def answer(s, T):
+    d = torch.arange(T)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d * 8).masked_fill(d < 0, float("-inf"))[None]
 """,
         "transposed": """
 import torch
