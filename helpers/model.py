@@ -228,8 +228,8 @@ class Transformer(nn.Module):
         fits = fits and (q_pos.ndim == 2 or (axes > 1 and q_pos.shape[2] == axes))
         remedy = f"must be (1 or {batch}, {t}{f', {axes}' * (axes > 1)}) for this encoding."
         require(fits, "position_ids", tuple(q_pos.shape), remedy)
-        signed = q_pos.dtype.is_signed  # the difference of two unsigned numbers wraps around below 0
-        require(signed, "position_ids", q_pos.dtype, "distances are negative too: use position_ids.long().")
+        wide = q_pos.is_floating_point() or q_pos.dtype in (torch.int32, torch.int64)
+        require(wide, "position_ids", q_pos.dtype, "distances would wrap around: use position_ids.long().")
         k_pos = q_pos if past == 0 else _cat(cache.k_pos, q_pos)
         allowed, real, plain = self._who_sees_whom(batch, t, past, attention_mask, cache, ids.device)
         state = rotation = self.encoding.prepare(q_pos, k_pos, allowed)

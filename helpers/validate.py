@@ -70,6 +70,13 @@ def vector(argument: str, value: Any, length: int) -> Tensor:
     return out.detach().clone()
 
 
+def integers(argument: str, value: Tensor) -> Tensor:
+    """Return ``value``, or raise ``ValueError`` if its dtype is not an integer one: its numbers are rows of a table."""
+    whole = not value.is_floating_point()
+    require(whole, argument, value.dtype, "a table has a row for whole numbers only; use integers.")
+    return value
+
+
 def flag(argument: str, value: Any) -> bool:
     """Return ``value``, or raise ``ValueError`` if it is neither True nor False."""
     require(isinstance(value, bool), argument, value, "must be True or False.")

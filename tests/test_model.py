@@ -449,6 +449,7 @@ def test_bad_shapes_are_refused_by_name(call, words):
         ({"position_ids": torch.arange(4)[None]}, r"position_ids=\(1, 4\): must be \(1 or 2, 12\)"),
         ({"position_ids": torch.zeros(3, 12, dtype=torch.long)}, r"position_ids=\(3, 12\)"),
         ({"position_ids": torch.arange(12, dtype=torch.uint8)[None]}, r"position_ids=torch.uint8: .*use position_ids"),
+        ({"position_ids": torch.arange(12, dtype=torch.int16)[None]}, r"position_ids=torch.int16: .*use position_ids"),
         ({"attention_mask": torch.zeros(2, 12).log()}, r"attention_mask=torch.float32: .*pass mask == 0"),
         ({"attention_mask": torch.ones(2, 5)}, r"attention_mask=\(2, 5\): must be \(batch, seq_len\) = \(2, 12\)"),
         ({"attention_mask": torch.ones(2, 12, 12)}, r"attention_mask=\(2, 12, 12\)"),

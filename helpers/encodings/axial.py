@@ -43,7 +43,7 @@ def mrope_frequencies(head_dim: int, sections: Sequence[int], base: float = 10_0
 
 
 def grid_positions(height: int, width: int) -> Tensor:
-    """(row, column) of every cell of an image, rows first: int64, (1, height * width, 2)."""
+    """(row, column) of every cell of an image, rows first: int64, (1, height * width, 2). Sides below 1: ValueError."""
     positive_int("height", height)
     positive_int("width", width)
     return torch.cartesian_prod(torch.arange(height), torch.arange(width))[None]

@@ -87,6 +87,7 @@ def positions(seq_len: int, offset: int = 0, device: torch.device | str | None =
     """Integer positions offset .. offset + seq_len - 1, shape (1, seq_len).
 
     Integers, never floats in the dtype of the input: in bfloat16 the positions 256 and 257 are the same number.
+    ValueError on a negative length or an offset that is no integer.
     """
     positive_int("seq_len", seq_len, at_least=0)
     whole = isinstance(offset, numbers.Integral) and not isinstance(offset, bool)

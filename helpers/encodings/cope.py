@@ -41,7 +41,11 @@ class CoPE(Encoding):
     """Adds q_i . e[p_ij] to the logits, with a distance p_ij that depends on content. All heads and layers share e."""
 
     def __init__(self, head_dim: int, max_pos: int = 64, std: float = 0.0):
-        """head_dim: width of a head. max_pos: rows of e. std: of their initial values (the code starts at zero)."""
+        """head_dim: width of a head. max_pos: rows of e. std: of their initial values (the code starts at zero).
+
+        Raises:
+            ValueError: on a bad argument.
+        """
         super().__init__()
         self.max_pos = positive_int("max_pos", max_pos, at_least=2)
         self.head_dim = positive_int("head_dim", head_dim)

@@ -6,7 +6,7 @@ r"""Disentangled attention (DeBERTa, He et al. 2020, arXiv 2006.03654, equation 
     \qquad \delta(i, j) = \mathrm{clip}(i - j + k,\ 0,\ 2k - 1)
 
 Content c and relative position r keep vectors of their own; they only meet inside the logits. The equation is the
-paper's. The released code, the authors' and everyone else's, uses delta(i, j) in the last term too.
+paper's. The released code, that of the authors and that of transformers, uses delta(i, j) in the last term too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..validate import one_of, positive_int, require
+from ..validate import integers, one_of, positive_int, require
 from .base import Encoding
 from .shaw import relative_logits
+
+CONVENTIONS = ("code", "paper")
 
 
 def deberta_index(distance: Tensor, max_distance: int) -> Tensor:
@@ -40,7 +42,11 @@ def disentangled_terms(
 
     Returns:
         content-to-position Q^c_i . K^r, and position-to-content K^c_j . Q^r.
+
+    Raises:
+        ValueError: on another convention.
     """
+    one_of("convention", convention, CONVENTIONS)
     max_distance = position_keys.shape[-2] // 2
     forward = deberta_index(distance, max_distance)
     content_to_position = relative_logits(q, position_keys, forward)
@@ -70,7 +76,7 @@ class DeBERTa(Encoding):
         positive_int("d_model", d_model)
         require(d_model % positive_int("n_heads", n_heads) == 0, "n_heads", n_heads, f"must divide d_model={d_model}.")
         self.n_heads = n_heads
-        self.convention = one_of("convention", convention, ("code", "paper"))
+        self.convention = one_of("convention", convention, CONVENTIONS)
         self.scale = (3 * d_model // n_heads) ** -0.5  # three terms, each of the size of q.k
         self.table = nn.Embedding(2 * positive_int("max_distance", max_distance), d_model)
         nn.init.normal_(self.table.weight, std=0.02)
@@ -79,7 +85,7 @@ class DeBERTa(Encoding):
         self.query_projections = nn.ModuleList(nn.Linear(d_model, d_model) for _ in layers)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        return self.distance(q_pos, k_pos)
+        return self.distance(integers("position_ids", q_pos), integers("position_ids", k_pos))
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         which = layer % len(self.key_projections)

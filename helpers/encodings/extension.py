@@ -166,6 +166,9 @@ def yarn(
         truncate: round the ends of the code's ramp outwards to whole indices (the default of the released code;
             gpt-oss sets False). Without effect on the paper's ramp.
         temperature: False leaves the attention factor at 1.
+
+    Raises:
+        ValueError: on a bad argument.
     """
     one_of("ramp", ramp, ("code", "paper"))
     common = (head_dim, base, factor, original_max_position_embeddings, seq_len)
@@ -199,7 +202,7 @@ def longrope(
         short_factor, long_factor: head_dim / 2 divisors each. By default the *synthetic* lists of
             :func:`longrope_example`: published models carry lists found by search, which no formula gives.
 
-    The attention factor is sqrt(1 + ln s / ln L), at every length.
+    The attention factor is sqrt(1 + ln s / ln L), at every length. ValueError on a bad argument.
     """
     freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
     example = longrope_example(head_dim, factor)
@@ -235,7 +238,7 @@ def llama3(
     """Llama 3.1's rule, as its code states it in wavelengths: it is the YaRN paper's ramp with 1 and 4 turns.
 
     Wavelengths below L / high_freq_factor are kept, above L / low_freq_factor divided by s, between them blended.
-    Equal factors give a hard switch (Llama 4 Scout).
+    Equal factors give a hard switch (Llama 4 Scout). ValueError on a bad argument.
     """
     freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
     positive_number("low_freq_factor", low_freq_factor)
@@ -262,6 +265,7 @@ def abf(
     """Adjusted base frequency: a larger base, then training on long text (Xiong et al. 2309.16039).
 
     ``new_base`` is chosen by hand; by default 50 times the old one, the paper's step from 10,000 to 500,000.
+    ValueError on a bad argument.
     """
     _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
     new_base = 50 * base if new_base is None else positive_number("new_base", new_base)
@@ -283,6 +287,9 @@ def p_rope(
     Args (beyond the common ones):
         keep: p in [0, 1]; int(p * head_dim // 2) pairs still turn, at their usual frequencies.
         interpolate: also divide by factor, as the "proportional" rule of transformers does.
+
+    Raises:
+        ValueError: on a bad argument.
     """
     freq = _frequencies(head_dim, base, factor, original_max_position_embeddings, seq_len)
     require(0 <= keep <= 1, "keep", keep, "must be a fraction of the pairs, from 0 to 1.")

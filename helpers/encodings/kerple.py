@@ -58,7 +58,9 @@ class Kerple(Encoding):
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         kernel = kerple_log if self.variant == "log" else kerple_power
-        return kernel(self.distance(q_pos, k_pos), self.r1[:, None, None], self.r2[:, None, None])
+        wide = torch.promote_types(self.raw_r1.dtype, torch.float32)  # distances in bfloat16 would collide from 257
+        r1, r2 = (r.to(wide)[:, None, None] for r in (self.r1, self.r2))
+        return kernel(self.distance(q_pos, k_pos), r1, r2)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return state

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..validate import one_of, positive_int, positive_number, require
+from ..validate import integers, one_of, positive_int, positive_number, require
 from .base import Encoding
 
 
@@ -36,8 +36,8 @@ class Learned(Encoding):
         nn.init.normal_(self.table.weight, std=positive_number("std", std))
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        whole = not q_pos.is_floating_point()
-        require(whole, "position_ids", q_pos.dtype, "a table has a row for whole numbers only; use integers.")
+        if integers("position_ids", q_pos).is_meta:  # shapes without numbers: nothing to compare
+            return self.table(q_pos + self.offset)
         low, high = torch.aminmax(q_pos)
         remedy = (
             f"the table has positions 0 .. {self.max_len - 1}; shorten the input or build it with a larger max_len."
@@ -62,6 +62,9 @@ def table_rows(real: Tensor, convention: str, padding_idx: int = 1) -> Tensor:
 
     Returns:
         (B, T) rows.
+
+    Raises:
+        ValueError: on another convention.
 
     Source: modeling_gpt2, modeling_opt and modeling_roberta in transformers.
     """
@@ -93,7 +96,7 @@ def interpolate_table(table: Tensor, length: int) -> Tensor:
     """Stretch a table (L, d_model) to (length, d_model) by linear interpolation between its rows, ends kept in place.
 
     The one-dimensional form of what a vision transformer does to its grid when the image grows
-    (Dosovitskiy et al. 2020, arXiv 2010.11929, section 3.2).
+    (Dosovitskiy et al. 2020, arXiv 2010.11929, section 3.2). ValueError on a length below 2.
     """
     positive_int("length", length, at_least=2)
     columns = table.T[None]  # (1, d_model, L): interpolate treats the last axis as space

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..validate import one_of, positive_int, positive_number
+from ..validate import flag, one_of, positive_int, positive_number, require
 from .base import Encoding
 from .rope import rope_angles
 
@@ -71,7 +71,7 @@ class PoPE(Encoding):
         shape = (positive_int("n_heads", n_heads), self.head_dim)
         one_of("delta", delta, ("zero", "uniform"))
         self.delta = nn.Parameter(torch.zeros(shape) if delta == "zero" else -2 * math.pi * torch.rand(shape))
-        self.bounded = bounded
+        self.bounded = flag("bounded", bounded)
         self.inv_freq = pope_frequencies(self.head_dim, base)  # float64 and not a buffer, as in RoPE
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[Tensor, ...]:
@@ -82,4 +82,6 @@ class PoPE(Encoding):
         return tuple(table.float() for angle in (q_angle, k_angle) for table in (angle.cos(), angle.sin()))
 
     def rotate(self, q: Tensor, k: Tensor, state: tuple, layer: int) -> tuple[Tensor, Tensor]:
+        heads = len(self.delta)  # broadcasting would hide a misfit; the model knows its query heads only
+        require(k.shape[1] == heads, "n_heads", heads, f"the keys have {k.shape[1]} heads; build PoPE for those.")
         return to_polar(q, *state[:2]).to(q.dtype), to_polar(k, *state[2:]).to(k.dtype)

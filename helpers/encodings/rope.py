@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..validate import even_int, number, one_of, positive_number, vector
+from ..validate import even_int, number, one_of, positive_number, require, vector
 from .base import Encoding
 
 LAYOUTS = ("half", "interleaved")
@@ -43,9 +43,13 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> T
 
     Returns:
         The shape of x, in the wider dtype of x and the tables. The norm of every pair is kept.
+
+    Raises:
+        ValueError: on another layout.
     """
     if layout == "half":  # (a, b) -> (a cos - b sin, b cos + a sin), where rolling by half the width swaps a and b
         return x * torch.cat([cos, cos], dim=-1) + x.roll(x.shape[-1] // 2, -1) * torch.cat([-sin, sin], dim=-1)
+    one_of("layout", layout, LAYOUTS)
     wider = torch.promote_types(x.dtype, cos.dtype)
     x, cos, sin = (a.to(torch.promote_types(wider, torch.float32)) for a in (x, cos, sin))  # complex starts at float32
     turned = torch.complex(x[..., 0::2], x[..., 1::2]) * torch.complex(cos, sin)  # the same, as one product
@@ -82,11 +86,16 @@ class RoPE(Encoding):
             rotary_fraction: in (0, 1], giving an even number of rotated channels.
             inv_freq: frequencies (pairs,) to use instead of base^(-2i/d), for context extension.
             attention_factor: multiplies cos and sin, so logits by its square (YaRN's temperature).
+
+        Raises:
+            ValueError: on a bad argument.
         """
         super().__init__()
         even_int("head_dim", head_dim, "channels are rotated in pairs")
         number("rotary_fraction", rotary_fraction, above=0, at_most=1)
-        self.rotary_dim = even_int("rotary_dim", int(head_dim * rotary_fraction), "channels are rotated in pairs")
+        self.rotary_dim = int(head_dim * rotary_fraction)
+        remedy = f"leaves rotary_dim={self.rotary_dim}: must be even and above 0, channels are rotated in pairs."
+        require(self.rotary_dim > 0 and self.rotary_dim % 2 == 0, "rotary_fraction", rotary_fraction, remedy)
         self.head_dim, self.base = head_dim, positive_number("base", base)
         self.layout = one_of("layout", layout, LAYOUTS)
         self.attention_factor = positive_number("attention_factor", attention_factor)

@@ -34,7 +34,11 @@ class Sandwich(Encoding):
     def __init__(
         self, n_heads: int, dim: int = 64, base: float = 10_000.0, strengths: Tensor | Sequence[float] | None = None
     ):
-        """n_heads: number of heads. dim: even width of the sinusoids. strengths: n_heads numbers lambda_h."""
+        """n_heads: number of heads. dim: even width of the sinusoids. strengths: n_heads numbers lambda_h.
+
+        Raises:
+            ValueError: on a bad argument.
+        """
         super().__init__()
         self.n_heads = positive_int("n_heads", n_heads)
         self.dim = even_int("dim", dim, "each frequency has a sine and a cosine")

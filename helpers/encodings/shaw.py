@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..validate import flag, positive_int, positive_number
+from ..validate import flag, integers, positive_int, positive_number
 from .base import Encoding
 
 
@@ -89,7 +89,8 @@ class Shaw(Encoding):
         self.value_table = nn.Parameter(std * torch.randn(shape)) if values else None
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        return clipped_index(self.distance(q_pos, k_pos), self.max_distance)
+        distance = self.distance(integers("position_ids", q_pos), integers("position_ids", k_pos))
+        return clipped_index(distance, self.max_distance)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         table = self.key_table[layer % len(self.key_table)]

@@ -31,7 +31,11 @@ def sinusoidal_frequencies(d_model: int, base: float = 10_000.0, convention: str
         d_model: even width of the table (at least 4 for ``tensor2tensor``, whose denominator is d_model/2 - 1).
         base: ratio that spans the frequencies, above 0.
         convention: one of :data:`CONVENTIONS`.
+
+    Raises:
+        ValueError: on another convention.
     """
+    one_of("convention", convention, CONVENTIONS)
     i = torch.arange(d_model // 2, dtype=torch.float64)
     steps = d_model / 2 - 1 if convention == "tensor2tensor" else d_model / 2
     return base ** (-i / steps)
@@ -81,7 +85,8 @@ def dot_product_by_distance(distance: Tensor, d_model: int, base: float = 10_000
 
     It is g(0) = d_model / 2 at its largest, and it is not monotone.
     """
-    return (distance.double()[..., None] * sinusoidal_frequencies(d_model, base)).cos().sum(-1)
+    angles = distance.double()[..., None] * sinusoidal_frequencies(d_model, base).to(distance.device)
+    return angles.cos().sum(-1)
 
 
 def longest_wavelength(d_model: int, base: float = 10_000.0, convention: str = "paper") -> float:

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..validate import flag, positive_int, positive_number, require
+from ..validate import flag, integers, positive_int, positive_number, require
 from .base import Encoding
 
 
@@ -86,7 +86,8 @@ class T5(Encoding):
         nn.init.normal_(self.table.weight, std=positive_number("std", std, at_least=0.0) / self.gain)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        buckets = t5_buckets(self.distance(q_pos, k_pos), self.num_buckets, self.max_distance, self.bidirectional)
+        distance = self.distance(integers("position_ids", q_pos), integers("position_ids", k_pos))
+        buckets = t5_buckets(distance, self.num_buckets, self.max_distance, self.bidirectional)
         return self.gain * self.table(buckets).permute(0, 3, 1, 2)  # (B or 1, T, S, H) -> (B or 1, H, T, S)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:

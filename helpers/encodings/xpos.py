@@ -29,7 +29,8 @@ class XPos(RoPE):
 
     Exponents are measured from a fixed ``center``. Other packages center them on the middle of each sequence: the
     rotated vectors then differ from these, and change with length (which breaks a cache of rotated keys); the logits
-    are the same.
+    are the same. The factors of keys grow by a power of 1 / zeta_0 = 3.5 every 512 positions: float32 tables hold out
+    to about 36,000 positions from the center, and rotated vectors in float16 to about 4,500.
     """
 
     def __init__(
