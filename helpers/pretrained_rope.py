@@ -121,7 +121,7 @@ def heads(model: Llama, settings: Settings = SETTINGS) -> dict[str, Any]:
     def probe(layer: int, q: Tensor, k: Tensor, q_rot: Tensor, k_rot: Tensor) -> None:
         def lengths(x: Tensor) -> Tensor:  # mean length of every pair, (heads, pairs)
             a, b = x[0].float().chunk(2, dim=-1)
-            return (a**2 + b**2).sqrt()[:, 16:].mean(1)
+            return (a**2 + b**2).sqrt()[:, 16:].mean(1)  # without the first 16 tokens
 
         group = model.n_heads // model.n_kv_heads
         product = lengths(q) * lengths(k).repeat_interleave(group, dim=0)

@@ -33,8 +33,8 @@ CONDITIONS: dict[str, tuple[str, float, float]] = {
     "learned, gain 10": ("learned", 1.0, 1.0),
     "T5, gain 10": ("t5", 1.0, 1.0),
 }
-"""name -> (scheme, std of the token embeddings, std of the position vectors). In the race both are 1; BERT and GPT-2
-start both tables at 0.02. Fixed before any of it was run, except for the last two, which were added to test the
+"""name -> (scheme, std of the token embeddings, std of the position vectors). In the race both are 1; BERT
+starts both tables at 0.02. Fixed before any of it was run, except for the last two, which were added to test the
 explanation of what the others showed: they start from exactly the race's model, but what is trained is a tenth of the
 table, multiplied by ten, so that a step of the optimizer carries ten times as far."""
 

@@ -22,7 +22,8 @@ class Learned(Encoding):
             d_model: width.
             max_len: number of positions that can be asked for; position ``max_len`` is an error.
             std: standard deviation of the initial rows. The default is that of ``nn.Embedding``, and so of the model's
-                token embeddings; BERT and GPT-2 start both at 0.02. What matters is the ratio of the two.
+                token embeddings. BERT starts both at 0.02; GPT-2's authors tokens at 0.02 and positions at 0.01. What
+                matters is the ratio of the two.
             offset: rows skipped at the front (OPT: 2).
 
         Raises:
