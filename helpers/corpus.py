@@ -72,7 +72,10 @@ def encode(text: str) -> Tensor:
 
 
 def decode(ids: Tensor) -> str:
-    """The string of character ids (n,)."""
+    """The string of character ids (n,); ValueError on an id outside the alphabet (-1 is not its last character)."""
+    unknown = sorted({i for i in ids.tolist() if not 0 <= i < len(ALPHABET)})
+    if unknown:
+        raise ValueError(f"ids={unknown!r}: must lie in 0 .. {len(ALPHABET) - 1}.")
     return "".join(ALPHABET[i] for i in ids.tolist())
 
 

@@ -20,6 +20,7 @@ from IPython.display import Markdown, display
 from PIL import Image
 
 from .race import PRESETS
+from .record import write_whole
 from .validate import one_of, positive_int, require
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -128,7 +129,7 @@ def write(png: bytes, name: str, alt: str) -> None:
     """Write ``figures_dir/name.png`` and its line in ``manifest.json``."""
     folder = _course.figures_dir
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.png").write_bytes(png)
+    write_whole(folder / f"{name}.png", png)
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     height, width = plt.imread(io.BytesIO(png), format="png").shape[:2]
@@ -140,7 +141,7 @@ def write(png: bytes, name: str, alt: str) -> None:
         "size": [width, height],
         "sha256_pixels": pixel_sha256(png),
     }
-    path.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(dict(sorted(manifest.items())), indent=1) + "\n").encode())
 
 
 def plotly_json(figure: Any, digits: int = 4) -> dict:

@@ -37,6 +37,11 @@ def test_encoding_and_decoding_are_inverse():
     assert empty.shape == (0,) and empty.dtype == ids.dtype == torch.int64
 
 
+def test_ids_outside_the_alphabet_are_named():
+    with pytest.raises(ValueError, match=r"ids=\[-100, 79\]: must lie in 0 .. 78"):  # -100: a target that is not asked
+        corpus.decode(torch.tensor([0, -100, 78, 79]))
+
+
 def test_characters_outside_the_alphabet_are_named():
     with pytest.raises(ValueError, match=r"text=\['@', 'é'\].*ALPHABET"):
         corpus.encode("café @ home")

@@ -361,3 +361,10 @@ def test_the_synthetic_longrope_list_rises_from_one_to_the_factor(factor):
     assert example[0] == 1 and example[-1] == pytest.approx(factor) and example == sorted(example)
     x = 3 / 7  # the fourth of eight pairs on the S-curve
     assert example[3] == pytest.approx(factor ** (3 * x**2 - 2 * x**3))
+
+
+def test_dynamic_ntk_rotates_whole_heads_only():
+    with pytest.raises(ValueError, match="^rotary_fraction=0.5: .*whole head"):
+        DynamicNTK(16, original_max_position_embeddings=64, rotary_fraction=0.5)
+    whole = DynamicNTK(16, original_max_position_embeddings=64, rotary_fraction=1.0)
+    assert len(whole.inv_freq) == 8

@@ -142,8 +142,9 @@ def test_text_files_are_read_and_written_as_utf_8():
 
 
 def test_recordings_that_go_on_later_are_written_whole():
-    """A file that a next start takes up, or takes for finished, must never be half a file."""
-    for name in ("race", "record", "extend", "retrieval", "variants", "scale_study", "indexing", "order_tasks"):
+    """A file that a next start takes up, or takes for finished, must never be half a file; nor may the manifest."""
+    studies = ("race", "extend", "retrieval", "variants", "scale_study", "indexing", "order_tasks")
+    for name in ("display", "record", *studies):
         for call in calls(ROOT / "helpers" / f"{name}.py"):
             called = getattr(call.func, "attr", "") or getattr(call.func, "id", "")
             inside = name == "record" and ast.unparse(call.func) == "temporary.write_bytes"  # write_whole itself

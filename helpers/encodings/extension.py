@@ -363,7 +363,9 @@ class DynamicNTK(RoPE):
         factor: float = 1.0,
         **kwargs,
     ):
-        """Arguments as in :func:`plain` and :class:`RoPE`. The whole head is rotated."""
+        """Arguments as in :func:`plain` and :class:`RoPE`. The whole head is rotated (ValueError on a part of it)."""
+        part = kwargs.get("rotary_fraction", 1.0)
+        require(part == 1.0, "rotary_fraction", part, "dynamic NTK rotates the whole head; leave it out.")
         start = dynamic_ntk(head_dim, base, factor, original_max_position_embeddings)
         super().__init__(head_dim, base, inv_freq=start.inv_freq, **kwargs)
         self.factor, self.original_max_position_embeddings = factor, original_max_position_embeddings
