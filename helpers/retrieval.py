@@ -39,7 +39,7 @@ IGNORE = -100
 class Settings:
     """Everything that defines the task, the model and its training but the scheme and the seed.
 
-    Batch and steps are what RoPE, the slowest learner, needs to recall at its training length; all schemes get them.
+    Batch and steps are what RoPE needs to recall at its training length; all schemes get the same.
     """
 
     d_model: int = 64

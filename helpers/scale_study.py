@@ -198,7 +198,7 @@ def recorded_bias() -> torch.Tensor:
 def main() -> None:
     """Record what is missing. Stop it at any time; start it again."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
     stored = {"conditions": {}, "torch": torch.__version__.split("+")[0], "command": "python -m helpers.scale_study"}
