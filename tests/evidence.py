@@ -152,7 +152,7 @@ def mistakes() -> list[str]:
                 (last,) = [n.value for n in node.body if isinstance(n, ast.Return)]
                 keys = last.keys if isinstance(last, ast.Dict) else last.elts
             elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WRONG":
-                keys = node.value.keys
+                keys = node.value.keys if isinstance(node.value, ast.Dict) else []
             else:
                 continue
             for key in keys:

@@ -334,7 +334,8 @@ def test_size_and_shape(path):
 
 def markdown_texts() -> list[tuple[Path, str]]:
     found = [(path, "\n\n".join(c["source"] for c in read(path).markdown)) for path in FILES]
-    return found + [(path, path.read_text(encoding="utf-8")) for path in sorted(ROOT.glob("*.md"))]
+    pages = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md"]
+    return found + [(path, path.read_text(encoding="utf-8")) for path in pages]
 
 
 def anchors(path: Path) -> set[str]:

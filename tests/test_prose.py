@@ -32,8 +32,8 @@ def documents() -> dict[str, str]:
         path.stem: "\n\n".join(cell["source"] for cell in cells(number) if cell["type"] == "markdown")
         for number, path in FILES.items()
     }
-    for path in sorted(ROOT.glob("*.md")):
-        out[path.name] = path.read_text(encoding="utf-8")
+    for path in [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md"]:
+        out[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
     return out
 
 

@@ -37,14 +37,13 @@ class Learned(Encoding):
         nn.init.normal_(self.table.weight, std=positive_number("std", std))
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        if integers("position_ids", q_pos).is_meta:  # shapes without numbers: nothing to compare
-            return self.table(q_pos + self.offset)
-        low, high = torch.aminmax(q_pos)
-        remedy = (
-            f"the table has positions 0 .. {self.max_len - 1}; shorten the input or build it with a larger max_len."
-        )
-        require(high < self.max_len, "position", high.item(), remedy)
-        require(low >= 0, "position", low.item(), remedy)
+        if not integers("position_ids", q_pos).is_meta:  # on the meta device there are no numbers to compare
+            low, high = torch.aminmax(q_pos)
+            remedy = (
+                f"the table has positions 0 .. {self.max_len - 1}; shorten the input or build it with a larger max_len."
+            )
+            require(high < self.max_len, "position", high.item(), remedy)
+            require(low >= 0, "position", low.item(), remedy)
         return self.table(q_pos + self.offset)
 
     def embed(self, x: Tensor, state: Tensor) -> Tensor:
