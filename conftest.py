@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent
 PLOTLY = "application/vnd.plotly.v1+json"
 # Root mean square difference of two pictures, of 255, after averaging blocks of 4 x 4 pixels (a curve that moves by a
 # fraction of a pixel should weigh little). Curves that move by a thousandth of their value, more than training on
-# another processor does, give less than 3; a missing line or another title 7 and more (tests/test_figures.py measures).
+# another processor does, give less than 3; a missing line or another title 7 and more
+# (tests/notebooks/test_figures.py measures).
 TOLERANCE = 5.0
 BLOCK = 4
 _seen: Counter = Counter()

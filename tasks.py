@@ -638,7 +638,7 @@ def readme_blocks(table: dict, root: Path = ROOT) -> dict:
         opened = badge_links(table, entry["file"]) if exists else "not there yet"
         rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {entry['minutes']} | {opened} |")
     files = {entry["number"]: entry["file"] for entry in table["notebooks"]}
-    ledger = root / "helpers" / "claims.json"
+    ledger = root / "helpers" / "data" / "claims.json"
     claims = ["| Claim | Verdict | Notebook |", "| --- | --- | --- |"]
     for claim in json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []:
         file = files[claim["notebook"]]
@@ -903,9 +903,9 @@ def do_race(args) -> int:
 
 
 def do_bench(args) -> int:
-    script = ROOT / "tests" / "bench.py"
+    script = ROOT / "tools" / "bench.py"
     if not script.exists():
-        raise Stop("tests/bench.py is not there.")
+        raise Stop("tools/bench.py is not there.")
     return call([sys.executable, script, *args.rest])
 
 

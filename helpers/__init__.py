@@ -3,13 +3,12 @@
 * ``validate``: one way to refuse bad input; ``progress``: what a person sees while waiting.
 * ``encodings``: one file a family; the contract in ``base``, the registry in ``__init__``.
 * ``model``: attention, block, causal language model, encoder, cache. Knows the contract, not the schemes.
-* ``corpus``, ``order_tasks``, ``race``, ``retrieval``, ``extend``: text and toy tasks, training, read-out, recorded
-  results. ``record`` runs the race in several processes or on a cluster. ``variants``, ``scale_study``, ``indexing``
-  and ``attention_bench`` hold one recorded study each.
-* ``weights`` finds and verifies real weights; ``pretrained_*`` measure one real model each.
-* ``display`` (``start``, ``show``), ``plotting`` (the look, shared pictures), ``pictures_NN`` and ``diagrams`` (the
-  longer pictures of one notebook): plumbing, nothing that is taught.
-* ``exercises``, ``scorecard``, ``sources`` with ``claims.json``: checks, and what they check against.
+* ``corpus``, ``race``: text, training, read-out, recorded results. ``record`` runs the race in several processes or on
+  a cluster. ``studies``: one file a recorded experiment.
+* ``pretrained``: real weights, found, verified, read and measured.
+* ``display`` (``start``, ``show``), ``plotting`` (the look, shared pictures), ``pictures`` (those of one notebook a
+  file): plumbing, nothing that is taught.
+* ``exercises``, ``scorecard``, ``sources`` with ``data/``: checks, and what they check against.
 """
 
 from .display import show, start

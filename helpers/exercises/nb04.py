@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..encodings.rope import layout_permutation, rope_frequencies, rotate_pairs
-from ..pretrained_llama import interleaved_to_half
+from ..pretrained.llama import interleaved_to_half
 from . import todo, untouched
 
 

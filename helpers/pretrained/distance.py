@@ -1,0 +1,94 @@
+"""How a trained RoPE model's attention falls with distance: SmolLM2, averaged over text, run or recorded.
+
+``python -m helpers.pretrained.distance`` measures it on the real weights (a minute or two on one core) and writes
+``results/pretrained/smollm2_distance.json``. The curves are means of the softmax of content *and* position, so they are
+not a bias; they are what ALiBi's straight lines are a guess at.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import rotation
+from .llama import Llama
+from .rotation import SETTINGS, Settings, message
+
+OFFSETS = 64
+"""Largest distance of the curves and of the fits."""
+
+SKIP = 128
+"""First queries left out, so that every distance is available to every query."""
+
+
+def curves(model: Llama, settings: Settings = SETTINGS) -> Tensor:
+    """Mean attention weight on the key 0 .. 64 tokens back, (layers, heads, 65), over ``head_texts``."""
+    n = settings.head_tokens
+    total = torch.zeros(model.n_layers, model.n_heads, OFFSETS + 1)
+    causal = torch.ones(n, n, dtype=torch.bool).tril()
+
+    def probe(layer: int, q: Tensor, k: Tensor, q_rot: Tensor, k_rot: Tensor) -> None:
+        group = model.n_heads // model.n_kv_heads
+        logits = q_rot[0] @ k_rot[0].repeat_interleave(group, dim=0).mT / model.head_dim**0.5
+        weights = logits.masked_fill(~causal, -torch.inf).softmax(-1)
+        for back in range(OFFSETS + 1):
+            total[layer, :, back] += weights.diagonal(-back, 1, 2)[:, SKIP - back :].mean(1)
+
+    for text in settings.head_texts:
+        model.hidden(message(model, text, n), probe=probe)
+    return total / len(settings.head_texts)
+
+
+def fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares line through (x, y): slope (...,) and R squared (...,), for x (n,) and y (..., n)."""
+    x = x - x.mean()
+    y = y - y.mean(-1, keepdim=True)
+    slope = (y * x).sum(-1) / (x * x).sum()
+    rest = y - slope[..., None] * x
+    return slope, 1 - (rest**2).sum(-1) / (y**2).sum(-1)
+
+
+def summary(profile: Tensor) -> dict[str, Any]:
+    """Fits of every head over the distances 1 .. 64, and quantiles of the curves.
+
+    Returns:
+        "exponential" and "power": {"slope", "r2"}, each (layers x heads,): straight lines of the log weight against
+        distance (ALiBi's shape, slope is minus m) and against the log of distance (KERPLE's far shape);
+        "mean" and "quantiles" (10, 50, 90 percent) of the curves by distance 0 .. 64.
+    """
+    flat = profile.double().flatten(0, 1)  # (layers x heads, 65)
+    d = torch.arange(1, OFFSETS + 1, dtype=torch.float64)
+    log = flat[:, 1:].clamp(min=1e-12).log()
+    found: dict[str, Any] = {}
+    for name, x in (("exponential", d), ("power", d.log())):
+        slope, r2 = fit(x, log)
+        found[name] = {"slope": slope, "r2": r2}
+    share = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    return {**found, "mean": flat.mean(0), "quantiles": flat.quantile(share, dim=0)}
+
+
+def recorded() -> dict[str, Any]:
+    """The recorded summary, as lists, with settings and provenance."""
+    return json.loads((rotation.RESULTS / "smollm2_distance.json").read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Measure on the real weights and record."""
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    found = summary(curves(rotation.load()))
+    seconds = time.perf_counter() - start
+    note, command = "measured by this command on the real weights", "python -m helpers.pretrained.distance"
+    rotation.write("distance", found, list(SETTINGS.head_texts), "float32", seconds, note, command)
+    m = -found["exponential"]["slope"]
+    inside = ((m > 2**-8) & (m < 2**-1)).double().mean()
+    r2 = {name: found[name]["r2"].median().item() for name in ("exponential", "power")}
+    print({"falling": (m > 0).double().mean().item(), "inside": inside.item(), "median": m.median().item(), "r2": r2})
+
+
+if __name__ == "__main__":
+    main()

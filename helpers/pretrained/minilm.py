@@ -1,0 +1,174 @@
+"""A real BERT-family encoder in thirty lines, from its safetensors file: all-MiniLM-L6-v2 (6 layers, width 384).
+
+Used for one question: what does its learned position table do? The numbers shown in notebook 03 by default were
+recorded with :func:`measure`; with the weights installed, the same function recomputes them.
+
+``python -m helpers.pretrained.minilm`` writes ``results/pretrained/minilm.json`` and the shipped position table.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import weights
+
+RECORD = Path(__file__).resolve().parents[2] / "results" / "pretrained" / "minilm.json"
+POSITIONS = "embeddings.position_embeddings.weight"
+
+REORDERED = [
+    ("the dog bit the man", "the man bit the dog"),
+    ("the cat chased the mouse", "the mouse chased the cat"),
+    ("only she said that he lied", "she said that only he lied"),
+    ("flights from London to Paris", "flights from Paris to London"),
+]
+"""Pairs made of the same words in another order."""
+
+REWORDED = [
+    ("the dog bit the man", "a puppy attacked a person"),
+    ("the dog bit the man", "interest rates fell sharply"),
+]
+"""Two yardsticks: a paraphrase, and a sentence about something else."""
+
+SHIFTS = (1, 5, 50, 100, 200, 400)
+
+
+@functools.cache
+def load() -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The weights by name, and the vocabulary (weights.MissingWeights if they are not installed)."""
+    from safetensors.torch import load_file
+
+    words = weights.locate("minilm-vocabulary").read_text(encoding="utf-8").splitlines()
+    return load_file(weights.locate("minilm")), {word: i for i, word in enumerate(words)}
+
+
+def tokenize(text: str, vocabulary: dict[str, int]) -> list[int]:
+    """Ids of [CLS] text [SEP] by WordPiece: the longest known piece first. For plain English text, lower-cased."""
+    ids = [vocabulary["[CLS]"]]
+    for word in re.findall(r"\w+|[^\w\s]", text.lower()):
+        pieces, start = [], 0
+        while start < len(word):
+            ends = range(len(word), start, -1)
+            known = (e for e in ends if ("##" if start else "") + word[start:e] in vocabulary)
+            end = next(known, None)
+            if end is None:
+                pieces = [vocabulary["[UNK]"]]
+                break
+            pieces.append(vocabulary[("##" if start else "") + word[start:end]])
+            start = end
+        ids += pieces
+    return [*ids, vocabulary["[SEP]"]]
+
+
+@torch.no_grad()
+def encode(text: str, rows: Tensor | None = None, positions: bool = True) -> Tensor:
+    """The unit vector (384,) of a text: mean over the final hidden states.
+
+    Args:
+        text: plain English.
+        rows: the row of the position table for every token; 0, 1, 2 ... by default.
+        positions: False replaces the whole table by zeros.
+
+    Raises:
+        RuntimeError: on a text of more than 512 tokens, from the addition of two tensors that do not fit.
+    """
+    w, vocabulary = load()
+    ids = torch.tensor(tokenize(text, vocabulary))
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-12)
+
+    table = w[POSITIONS] if positions else torch.zeros_like(w[POSITIONS])
+    place = table[: len(ids)] if rows is None else table[rows]
+    x = w["embeddings.word_embeddings.weight"][ids] + place + w["embeddings.token_type_embeddings.weight"][0]
+    x = norm("embeddings.LayerNorm", x)  # (T, 384)
+    for layer in range(6):
+        at = f"encoder.layer.{layer}"
+        q, k, v = (
+            linear(f"{at}.attention.self.{part}", x).view(len(ids), 12, 32).transpose(0, 1)
+            for part in ("query", "key", "value")
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(len(ids), 384)
+        x = norm(f"{at}.attention.output.LayerNorm", x + linear(f"{at}.attention.output.dense", mixed))
+        inner = F.gelu(linear(f"{at}.intermediate.dense", x))
+        x = norm(f"{at}.output.LayerNorm", x + linear(f"{at}.output.dense", inner))
+    return F.normalize(x.mean(0), dim=0)
+
+
+def measure() -> dict:
+    """Recompute everything that is recorded, from the real weights (weights.MissingWeights if they are absent)."""
+
+    def similarity(a: str, b: str, positions: bool = True) -> float:
+        return round((encode(a, positions=positions) @ encode(b, positions=positions)).item(), 5)
+
+    first = REORDERED[0][0]
+    tokens = len(tokenize(first, load()[1]))
+    try:
+        encode("word " * 600)
+        wall = "no error"
+    except RuntimeError as error:
+        wall = f"{type(error).__name__}: {error}"
+    return {
+        "reordered": {f"{a} / {b}": [similarity(a, b), similarity(a, b, False)] for a, b in REORDERED},
+        "reworded": {f"{a} / {b}": [similarity(a, b), similarity(a, b, False)] for a, b in REWORDED},
+        "shifted": {str(k): round((encode(first) @ encode(first, torch.arange(tokens) + k)).item(), 4) for k in SHIFTS},
+        "median_word_norm": round(load()[0]["embeddings.word_embeddings.weight"].norm(dim=1).median().item(), 2),
+        "wall": wall,
+    }
+
+
+def recorded() -> dict:
+    """What :func:`measure` returned when it was recorded, and "provenance"."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def results(pretrained: bool = False) -> dict:
+    """The recorded numbers; with ``pretrained`` they are first recomputed and compared.
+
+    If the weights are not installed, one line says what to install.
+
+    Raises:
+        RuntimeError: if a recomputed number differs from the recorded one by more than 0.001.
+    """
+    stored = recorded()
+    if pretrained and weights.locate_if_possible("minilm"):
+        fresh = measure()
+        for part in ("reordered", "reworded", "shifted"):
+            if not all(np.allclose(fresh[part][key], value, atol=1e-3) for key, value in stored[part].items()):
+                raise RuntimeError(f"{part}: recomputed {fresh[part]}, recorded {stored[part]}.")
+    return stored
+
+
+def position_table() -> Tensor:
+    """The trained position table as shipped with the repository, (512, 384); float16 on disk, float32 here."""
+    return torch.from_numpy(weights.load_arrays("minilm-positions")["position_embeddings"]).float()
+
+
+def main() -> None:
+    """Record, from the real weights."""
+    asset = weights.ASSETS["minilm"]
+    provenance = {
+        "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+        "package": asset.requirement,
+        "file_sha256": asset.sha256,
+        "torch": torch.__version__.split("+")[0],
+        "command": "python -m helpers.pretrained.minilm",
+    }
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps({**measure(), "provenance": provenance}, indent=1) + "\n", encoding="utf-8")
+    table = load()[0][POSITIONS].numpy().astype(np.float16)
+    np.savez_compressed(weights.DATA / "minilm_positions.npz", position_embeddings=table)
+
+
+if __name__ == "__main__":
+    main()

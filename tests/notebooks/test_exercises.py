@@ -1,0 +1,156 @@
+"""Exercises: stubs left alone say TODO, folded solutions say OK, and every classic mistake is caught by its name."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+
+import pytest
+
+from helpers import exercises
+from helpers.studies import order_tasks
+from tests.notebook_code import FILES, cells, definitions
+
+LINE = re.compile(r'check\(\s*"(\d\.\d)"\s*,\s*(.+?)\s*\)\s*$', re.S)
+
+
+@functools.cache
+def found(number: str) -> dict[str, dict]:
+    """Exercise -> stub, the expression handed to the check, its hint and its solution."""
+    out, stub = {}, None
+    here = cells(number)
+    for i, cell in enumerate(here):
+        if "exercise" in cell["tags"]:
+            stub = cell["source"]
+        if "check" in cell["tags"]:
+            match = LINE.search(cell["source"])
+            assert match, f'{cell["id"]}: a check cell calls check("N.M", answer)'
+            folded = here[i + 1]["source"] if i + 1 < len(here) else ""
+            solution = re.search(r"<summary>Solution</summary>\s*\n\n```python\n(.*?)```", folded, re.S)
+            out[match[1]] = {
+                "stub": stub,
+                "answer": match[2],
+                "hint": "<summary>Hint</summary>" in folded,
+                "solution": solution and solution[1],
+                "cell": cell["source"],
+            }
+            stub = None
+    return out
+
+
+@functools.cache
+def space(number: str) -> dict:
+    return definitions(number)
+
+
+def answer(number: str, source: str, expression: str):
+    """Execute an answer's source among the notebook's own definitions; the object that the check would be given."""
+    scope = dict(space(number))
+    scope.pop("answer", None)
+    exec(source, scope)
+    return scope["answer"] if "answer" in scope else eval(expression, scope)
+
+
+EXERCISES = [(number, exercise) for number in FILES for exercise in found(number)]
+MISTAKES = [
+    (number, exercise, words)
+    for number in FILES
+    for exercise, wrong in importlib.import_module(f"helpers.exercises.nb{number}").MISTAKES.items()
+    for words in wrong
+]
+
+
+@pytest.mark.parametrize("number", FILES)
+def test_every_notebook_has_three_to_five_exercises_with_hint_and_solution(number):
+    module = importlib.import_module(f"helpers.exercises.nb{number}")
+    here = found(number)
+    assert 3 <= len(here) <= 5
+    assert list(here) == list(module.CHECKS) == [f"{int(number)}.{i + 1}" for i in range(len(here))]
+    for name, exercise in here.items():
+        assert exercise["stub"] and "..." in exercise["stub"], f"{name}: no stub"
+        assert exercise["hint"] and exercise["solution"], f"{name}: no folded hint and solution after its check"
+        assert len(module.MISTAKES.get(name, {})) >= 2, f"{name}: list the classic mistakes"
+
+
+@pytest.mark.parametrize(("number", "name"), EXERCISES)
+def test_a_stub_left_alone_says_todo(number, name):
+    exercise = found(number)[name]
+    assert exercises.feedback(name, answer(number, exercise["stub"], exercise["answer"])) == f"{name} TODO"
+
+
+@pytest.mark.parametrize(("number", "name"), EXERCISES)
+def test_the_folded_solution_is_right(number, name):
+    exercise = found(number)[name]
+    assert exercises.feedback(name, answer(number, exercise["solution"], exercise["answer"])) == f"{name} OK"
+
+
+@pytest.mark.parametrize(("number", "name", "words"), MISTAKES)
+def test_a_classic_mistake_is_caught_and_named(number, name, words):
+    source = importlib.import_module(f"helpers.exercises.nb{number}").MISTAKES[name][words]
+    text = exercises.feedback(name, answer(number, source, found(number)[name]["answer"]))
+    assert text.startswith(f"{name} not yet: "), text
+    assert words in text, f"the feedback does not say {words!r}: {text}"
+    assert "your code raised" not in text, "a mistake is an answer that runs"
+    assert "\n" not in text and len(text) < 240
+
+
+def test_a_bias_that_needs_no_prepare_is_an_answer():
+    """Door 3 alone: the number of the key, which the softmax turns into a difference to every other key."""
+    source = (
+        "class Answer(Encoding):\n    def bias(self, q, k, state, layer):\n"
+        "        return 0.3 * torch.arange(k.shape[-2])[None, None, None]\nanswer = Answer"
+    )
+    assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
+
+
+def test_an_answer_may_write_into_what_it_is_given():
+    """A rotation in place is a right answer, though it changes the very tensor that the check compares with."""
+    source = found("04")["4.1"]["solution"].replace("return torch.cat(", "x[:] = torch.cat(") + "\n    return x"
+    assert exercises.feedback("4.1", answer("04", source, "my_rope")) == "4.1 OK"
+
+
+def test_the_remark_under_the_solution_of_1_4():
+    """A bias of -3 on what lies ahead solves the order task; a symmetric one cannot."""
+    (remark,) = (cell["source"] for cell in cells("01") if cell["id"] == "ex-1-4-help")
+    for bias, solved in (("torch.where(distance > 0, -3.0, 0.0)", True), ("-0.5 * distance.abs()", False)):
+        assert f"`{bias}`" in remark
+        source = (
+            "class Answer(Encoding):\n    def prepare(self, q_pos, k_pos, allowed):\n"
+            f"        distance = self.distance(q_pos, k_pos)\n        return ({bias})[:, None]\n"
+            "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer()"
+        )
+        accuracy = order_tasks.accuracy("order", answer("01", source, ""))
+        assert accuracy > 0.95 if solved else abs(accuracy - 0.5) < 0.05
+
+
+def test_a_mask_is_a_bias_too():
+    """Unusual, and right: nobody looks at their own seat, which leaves -inf on the diagonal."""
+    source = (
+        "class Answer(Encoding):\n    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        distance = self.distance(q_pos, k_pos)\n"
+        "        return torch.where(distance == 0, -torch.inf, 0.4 * distance)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer"
+    )
+    assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
+
+
+@pytest.mark.parametrize(("number", "name"), EXERCISES)
+@pytest.mark.parametrize(
+    "nonsense",
+    [0, "", "text", [], {}, float("nan"), object(), len, lambda *a, **k: 1 / 0, lambda *a: ..., lambda: 3, type, print],
+    ids=repr,
+)
+def test_a_check_never_raises(number, name, nonsense, capsys):
+    exercises.check(name, nonsense)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed and printed[-1].startswith(f"{name} ")
+    assert not printed[-1].endswith("OK")
+
+
+def test_feedback_has_one_of_three_forms():
+    assert exercises.feedback("1.1", ...) == "1.1 TODO"
+    assert exercises.feedback("1.1", None) == "1.1 TODO"
+    assert exercises.feedback("1.1", lambda order: 1 / 0) == (
+        "1.1 not yet: your code raised ZeroDivisionError: division by zero"
+    )

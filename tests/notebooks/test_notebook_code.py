@@ -1,0 +1,1338 @@
+"""What readers see is what is tested: every definition of the notebooks, over grids and bad corners.
+
+The functions are taken out of the notebooks' cells (nothing is trained or drawn) and called with many more arguments
+than the notebook itself uses. They are compared with helpers or with PyTorch, NumPy and transformers, and those that a
+published mistake concerns run through the very checks of test_mistakes.py. helpers, in turn, is compared with
+independent packages in tests/encodings; the folded solutions of the exercises run in test_exercises.py.
+
+``covers`` declares which definitions a test is about, and fails a test that never runs one of them. What no test covers
+stands in ``EXEMPT`` with its reason: nothing a notebook defines is forgotten.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import corpus, race, scorecard
+from helpers.encodings import ALiBi, Learned, NoEncoding, RoPE, build, extension, positions
+from helpers.encodings.alibi import alibi_bias, alibi_slopes
+from helpers.encodings.axial import AxialRoPE, MRoPE
+from helpers.encodings.cope import cope_positions
+from helpers.encodings.fire import fire_input
+from helpers.encodings.kerple import kerple_log, kerple_power
+from helpers.encodings.learned import interpolate_table
+from helpers.encodings.pope import PoPE, pope_frequencies, to_polar
+from helpers.encodings.rope import layout_permutation, rope_angles, rope_frequencies, rotate_pairs
+from helpers.encodings.shaw import clipped_index, relative_logits, relative_values
+from helpers.encodings.sinusoidal import (
+    CONVENTIONS,
+    Sinusoidal,
+    dot_product_by_distance,
+    shift_matrix,
+    sinusoidal_frequencies,
+    sinusoidal_table,
+)
+from helpers.encodings.t5 import t5_buckets
+from helpers.encodings.xpos import XPos
+from helpers.model import CausalLM, KVCache, causal_mask
+from helpers.pretrained import vit
+from tests.encodings.test_mistakes import MISTAKES
+from tests.notebook_code import FILES, code, definitions, inventory
+
+WIDTHS, BASES = (2, 4, 6, 16, 64, 128), (10.0, 500.0, 10_000.0, 5e5)
+POSITIONS = torch.tensor([0, 1, 2, 5, 63, 64, 511, 4096, 100_000])
+same = functools.partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)
+close = functools.partial(torch.testing.assert_close, rtol=0, atol=1e-5)  # where one side computes in float32
+
+COVERED: set[tuple[str, str]] = set()  # (notebook, name) of what tests run
+RAN: set[tuple[str, str]] = set()  # what the test of this moment has run
+
+MEASURES = "it measures or trains, and computes no encoding"
+READS = "it reads recorded results, and computes no encoding"
+EXEMPT = {  # (notebook, name) -> why no test runs it, and the cell whose assertion depends on it
+    ("02", "learn"): (MEASURES, "previous-learn"),
+    ("02", "anywhere"): (MEASURES, "previous-learn"),
+    ("02", "average_attention"): (MEASURES, "attention-compute"),
+    ("02", "spread"): (MEASURES, "bug-two-check"),
+    ("02", "where_am_i"): (MEASURES, "where-am-i"),
+    ("02", "gradients"): (MEASURES, "bounded-gradients"),
+    ("03", "complaint"): ("it shows an error message, and computes no encoding", "wall"),
+    ("04", "last"): (READS, "race-figure"),
+    ("06", "beats"): (READS, "zero-shot-check"),
+    ("06", "cell"): (READS, "recall-check"),
+    ("06", "lift"): (READS, "recall-check"),
+}
+
+
+@functools.cache
+def notebook(number: str) -> dict:
+    known = {"text": corpus.excerpt()} if number == "04" else {}  # the default arguments of loss_at
+    return definitions(number, **known)
+
+
+def covers(number: str, *names: str):
+    """Declare which definitions of a notebook a test is about; the test fails if it leaves one of them idle."""
+
+    def register(test):
+        COVERED.update((number, name) for name in names)
+
+        @functools.wraps(test)
+        def run(*args, **kwargs):
+            RAN.clear()
+            test(*args, **kwargs)
+            idle = {(number, name) for name in names} - RAN
+            assert not idle, f"declared, and never run: {sorted(idle)}"
+
+        return run
+
+    return register
+
+
+def get(number: str, name: str):
+    """A function or class of a notebook, which notes that it is run; the test fails if the name is gone."""
+    space = notebook(number)
+    assert name in space, f"notebook {number} defines no {name}; if it was renamed, rename it here"
+    found = space[name]
+    assert callable(found), f"notebook {number} has rebound {name} to {found!r}"
+    assert (number, name) in COVERED, f"declare it: @covers({number!r}, {name!r})"
+    if inspect.isclass(found):
+        RAN.add((number, name))
+        return found
+
+    @functools.wraps(found)
+    def run(*args, **kwargs):
+        RAN.add((number, name))
+        return found(*args, **kwargs)
+
+    return run
+
+
+@pytest.fixture
+def bind(monkeypatch):
+    """Give names that a notebook's functions read from its cells: bind("04", q=..., k=...)."""
+
+    def give(number: str, **names):
+        for name, value in names.items():
+            monkeypatch.setitem(notebook(number), name, value)
+
+    return give
+
+
+def vectors(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def integers(high: int, *shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sdpa(q, k, v, mask=None, scale=None) -> torch.Tensor:
+    """PyTorch's attention of (T, d) matrices, NumPy's or its own."""
+    q, k, v = (torch.as_tensor(x)[None] for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)[0]
+
+
+def sharp(model, seed: int = 0):
+    """The model with larger random weights than the defaults, so that its attention is far from uniform."""
+    torch.manual_seed(seed)
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.4)
+    return model.eval()
+
+
+# ------------------------------------------------------------------------------------------------ nothing is left out
+
+
+@pytest.mark.parametrize("number", FILES)
+def test_every_definition_is_tested_or_has_its_reason(number):
+    defined = {(number, name) for name in inventory(number)}
+    declared, exempt = ({pair for pair in table if pair[0] == number} for table in (COVERED, EXEMPT))
+    assert not defined - declared - exempt, "new in the notebook: test it here, or put it into EXEMPT"
+    assert not (declared | exempt) - defined, "gone from the notebook"
+    assert not declared & exempt, "tested, so it needs no exemption"
+
+
+@pytest.mark.parametrize(("number", "name"), EXEMPT)
+def test_what_is_exempt_stands_behind_an_assertion(number, name):
+    _, where = EXEMPT[number, name]
+    source = next((cell["source"] for cell in code(number) if cell["id"] == where), "")
+    assert f"{name}(" in source.replace(f"def {name}(", "") or f"({name})" in source, f"{where} does not use {name}"
+    assert "assert " in source
+
+
+def test_a_test_that_runs_nothing_is_caught():
+    with pytest.raises(AssertionError, match="never run"):
+        covers("04", "rope")(lambda: get("04", "rope"))()  # looked up, and not called
+    covers("04", "rope")(lambda: get("04", "rope")(vectors(1, 2), torch.tensor([3])))()
+
+
+# ------------------------------------------------------------------------------------------------------- 01
+
+
+@covers("01", "softmax")
+def test_softmax():
+    z = vectors(3, 4, 7).numpy()
+    z[0, 0, :3], z[1, 1, :] = -np.inf, 1e4
+    same(torch.from_numpy(get("01", "softmax")(z)), torch.from_numpy(z).softmax(-1))
+
+
+@covers("01", "attention", "attention_map", "cross_attention", "one_causal", "two_causal")
+@pytest.mark.parametrize(("t", "width"), [(1, 4), (5, 8), (9, 3)])
+def test_attention_is_pytorch_s(t, width, bind):
+    first, second = ([w.numpy() for w in vectors(3, width, width, seed=seed)] for seed in (1, 2))
+    X, Q = vectors(t, width).numpy(), vectors(4, width, seed=3).numpy()
+    mask = torch.ones(t, t, dtype=torch.bool).tril()
+    bind("01", d=width, weights=first, more_weights=second, causal=mask.numpy())
+
+    def theirs(queries, memory, w, mask=None):
+        return sdpa(queries @ w[0], memory @ w[1], memory @ w[2], mask).numpy()
+
+    attention = get("01", "attention")
+    np.testing.assert_allclose(attention(X, *first), theirs(X, X, first), atol=1e-12)
+    np.testing.assert_allclose(attention(X, *first, mask.numpy()), theirs(X, X, first, mask), atol=1e-12)
+    np.testing.assert_allclose(get("01", "cross_attention")(Q, X), theirs(Q, X, first), atol=1e-12)
+    weights = sdpa(X @ first[0], X @ first[1], np.eye(t))
+    np.testing.assert_allclose(get("01", "attention_map")(X), weights, atol=1e-12)
+    one = theirs(X, X, first, mask)
+    np.testing.assert_allclose(get("01", "one_causal")(X), one, atol=1e-12)
+    np.testing.assert_allclose(get("01", "two_causal")(X), theirs(X + one, X + one, second, mask), atol=1e-12)
+
+
+@covers("01", "multi_head")
+@pytest.mark.parametrize(("t", "d", "n_heads"), [(1, 4, 1), (5, 8, 2), (7, 12, 4), (6, 6, 6)])
+def test_multi_head_is_pytorch_s_layer(t, d, n_heads):
+    torch.manual_seed(0)
+    theirs = nn.MultiheadAttention(d, n_heads, bias=False, batch_first=True, dtype=torch.float64)
+    x, w_in, w_out = vectors(t, d), theirs.in_proj_weight.detach(), theirs.out_proj.weight.detach()
+    found = get("01", "multi_head")(x.numpy(), w_in.numpy(), w_out.numpy(), n_heads)
+    same(torch.from_numpy(found), theirs(x[None], x[None], x[None])[0][0].detach())
+
+
+@covers("01", "gaps")
+@pytest.mark.parametrize(
+    ("f", "equivariant", "invariant"),
+    [
+        (np.tanh, True, False),
+        (lambda x: x.mean(0), None, True),
+        (lambda x: x.sum(0) + 0 * x, True, True),
+        (lambda x: x.cumsum(0), False, False),
+        (lambda x: x[0], None, False),
+        (lambda x: np.tanh(x) + np.eye(5)[:, :1], False, False),
+    ],
+    ids=["each row alone", "mean", "sum in every seat", "running sum", "first row", "a mark on one row"],
+)
+def test_gaps_of_functions_whose_symmetry_is_known(f, equivariant, invariant, bind):
+    bind("01", X=vectors(5, 3).numpy())
+    moved, still = get("01", "gaps")(f, [[1, 0, 2, 3, 4], [4, 3, 2, 1, 0]])
+    assert (None if moved is None else moved < 1e-12) == equivariant
+    assert (still < 1e-12) == invariant
+
+
+@covers("01", "rnn")
+@pytest.mark.parametrize("t", [1, 2, 9])
+def test_rnn_is_pytorch_s(t, bind):
+    U, W, X = vectors(2, 6), vectors(2, 2, seed=1), vectors(t, 6, seed=2)
+    bind("01", U=U.numpy(), W=W.numpy())
+    theirs = nn.RNN(6, 2, bias=False, batch_first=True, dtype=torch.float64)
+    theirs.weight_ih_l0.data, theirs.weight_hh_l0.data = U, W
+    states = torch.from_numpy(get("01", "rnn")(X.numpy()))
+    same(states[1:], theirs(X[None])[0][0].detach())
+    assert not states[0].any()
+
+
+@covers("01", "convolution")
+@pytest.mark.parametrize("d", [1, 8])
+def test_convolution_is_pytorch_s(d, bind):
+    X, kernel = vectors(5, d), vectors(3, d, d, seed=1)
+    bind("01", kernel=kernel.numpy())
+    theirs = F.conv1d(X.T[None], kernel.permute(2, 1, 0), padding=1).relu()[0].T
+    same(torch.from_numpy(get("01", "convolution")(X.numpy())), theirs)
+
+
+@covers("01", "probe", "r_squared")
+def test_the_probe_is_least_squares():
+    n, t, d = 10, 7, 3
+    states = vectors(n, t, d).float() + 0.2 * torch.arange(t)[None, :, None]  # some position, and noise
+    rows = np.concatenate([states.double().numpy(), np.ones((n, t, 1))], -1)
+    fit, test = rows[: n // 2].reshape(-1, d + 1), rows[n // 2 :]
+    solution, *_ = np.linalg.lstsq(fit, np.tile(np.arange(t), n // 2), rcond=None)
+    predicted = get("01", "probe")(states)
+    np.testing.assert_allclose(predicted, test @ solution, atol=1e-8)
+    wrong, total = (np.square(np.asarray(p) - np.arange(t)).mean() for p in (predicted, np.full(t, (t - 1) / 2)))
+    assert get("01", "r_squared")(predicted) == pytest.approx(1 - wrong / total, rel=1e-9)
+
+
+@covers("01", "orders_told_apart", "change_when_moved")
+@pytest.mark.parametrize("name", ["none", "sinusoidal", "learned", "t5", "rope", "alibi", "pope"])
+def test_the_scorecard_is_that_of_helpers(name):
+    encoder = scorecard.encoder(name)
+    assert get("01", "orders_told_apart")(encoder) == scorecard.orders_told_apart(name)
+    assert get("01", "change_when_moved")(encoder, by=50) == scorecard.change_when_moved(name, by=50)
+    if name != "learned":  # whose table ends
+        assert get("01", "change_when_moved")(encoder) == scorecard.change_when_moved(name)
+
+
+@covers("01", "Ramp", "Everywhere")
+@pytest.mark.parametrize(("batch", "t", "offset"), [(1, 1, 0), (3, 7, 0), (2, 5, 1000)])
+def test_encodings_of_five_lines(batch, t, offset):
+    x, pos = vectors(batch, t, 6), positions(t, offset)
+    ramp = torch.arange(offset, offset + t) / 16
+    for name, channels in (("Ramp", 1), ("Everywhere", 6)):
+        scheme = get("01", name)()
+        found = scheme.embed(x, scheme.prepare(pos, pos, None))
+        for b, i in itertools.product(range(batch), range(t)):
+            kept = x[b, i, :channels] if name == "Everywhere" else 0  # Ramp takes a channel, Everywhere adds to all
+            same(found[b, i, :channels], (ramp[i] + kept + torch.zeros(channels)).double())
+            same(found[b, i, channels:], x[b, i, channels:])
+
+
+@covers("01", "table_losses")
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_tables_of_counts(k, bind):
+    data, test, n, prior = integers(3, 60).tolist(), integers(3, 4, 9, seed=1), 3, 5.0
+
+    def probability(context, character):  # by hand: counts, leaning on the table with one character less
+        shorter = probability(context[1:], character) if context else 1 / n
+        runs = [data[i : i + len(context) + 1] for i in range(len(data) - len(context))]
+        here = [run[-1] for run in runs if run[:-1] == context]
+        return (here.count(character) + prior * shorter) / (len(here) + prior)
+
+    stub = SimpleNamespace(load=lambda: SimpleNamespace(train=torch.tensor(data)), ALPHABET="abc")
+    bind("01", corpus=stub, race=SimpleNamespace(segments=lambda settings: test), band=SimpleNamespace(settings=None))
+    rows = test.tolist()
+    expected = [[-math.log(probability(row[i - k : i], row[i])) for i in range(k, 9)] for row in rows]
+    same(get("01", "table_losses")(k, prior), torch.tensor(expected, dtype=torch.float64))
+
+
+# ------------------------------------------------------------------------------------------------------- 02
+
+
+@covers("02", "frequencies", "table", "g", "shift")
+@pytest.mark.parametrize(("d", "base"), list(itertools.product(WIDTHS, BASES)))
+def test_sinusoidal_functions(d, base):
+    same(get("02", "frequencies")(d, base), sinusoidal_frequencies(d, base))
+    same(get("02", "table")(POSITIONS, d, base), sinusoidal_table(POSITIONS, d, base, dtype=torch.float64))
+    for k in (POSITIONS, POSITIONS.view(3, 3), POSITIONS[3]):  # any shape
+        same(get("02", "g")(k, d, base), dot_product_by_distance(k, d, base))
+    for offset in (0, 1, -5, 37, 1000):
+        same(get("02", "shift")(offset, d, base), shift_matrix(offset, d, base))
+
+
+@covers("02", "three_tables")
+@pytest.mark.parametrize("d", [4, 16, 64])
+def test_the_three_tables(d):
+    tables = get("02", "three_tables")(POSITIONS, d)
+    assert set(tables) == set(CONVENTIONS)
+    for convention, found in tables.items():
+        same(found, sinusoidal_table(POSITIONS, d, convention=convention, dtype=torch.float64))
+
+
+@covers("02", "PositionalEncoding")
+@pytest.mark.parametrize(("d", "t"), [(8, 1), (32, 17), (64, 512)])
+def test_the_sinusoidal_module(d, t):
+    module, scheme = get("02", "PositionalEncoding")(d), Sinusoidal(d)
+    x = torch.randn(3, t, d)
+    pos = positions(t)
+    torch.testing.assert_close(module.eval()(x), scheme.embed(x, scheme.prepare(pos, pos, None)))
+    assert not list(module.parameters()) and not module.state_dict()
+    with pytest.raises(RuntimeError):  # its buffer ends
+        module(torch.randn(3, 513, d))
+
+
+@covers("02", "first_rise")
+@pytest.mark.parametrize("d", [8, 32, 64, 96, 128])
+def test_first_rise(d):
+    values = dot_product_by_distance(torch.arange(513), d).tolist()
+    assert get("02", "first_rise")(d) == next(k for k in range(512) if values[k + 1] > values[k])
+
+
+@covers("02", "token_share")
+def test_share_of_the_variance(bind):
+    tokens = vectors(200_000, 1)
+    bind("02", tokens=tokens)
+    for size in (0.0, 1.0, 3.0):  # independent parts: their variances add up
+        share = get("02", "token_share")(size * vectors(200_000, 1, seed=1))
+        assert share == pytest.approx(1 / (1 + size**2), abs=0.01)
+    assert get("02", "token_share")(tokens) == pytest.approx(1 / 4)  # of twice the token
+
+
+@covers("02", "previous_weight")
+@pytest.mark.parametrize(("t", "d"), [(2, 4), (9, 6), (64, 16)])
+def test_weight_on_the_previous_position(t, d):
+    W, P = vectors(d, d), vectors(t, d, seed=1)
+    weights = sdpa(P @ W, P, torch.eye(t).double(), torch.ones(t, t, dtype=torch.bool).tril(), scale=1.0)
+    same(get("02", "previous_weight")(W, P), weights.diagonal(-1))
+
+
+@covers("02", "occupied")
+@pytest.mark.parametrize(("share", "n"), [(0.5, 1), (0.9, 2), (0.99, 3), (0.9999, 4)])
+def test_occupied_directions(share, n):
+    left, right = torch.linalg.qr(vectors(30, 5))[0], torch.linalg.qr(vectors(8, 5, seed=1))[0]
+    sizes = torch.tensor([100.0, 30.0, 8.0, 1.0, 0.01], dtype=torch.float64).sqrt()  # of 139.01 in all
+    found, directions = get("02", "occupied")(left * sizes @ right.T, share)
+    assert found == n
+    same(directions.T @ directions, right[:, :n] @ right[:, :n].T)  # the same subspace, whatever the signs
+    assert get("02", "occupied")(left * sizes @ right.T)[0] == 4  # for 99.9%
+
+
+@covers("02", "by_distance")
+@pytest.mark.parametrize("queries", [slice(32, 64), slice(192, 256)])
+def test_weight_by_distance(queries):
+    weights = vectors(3, 256, 256)
+    found = get("02", "by_distance")(weights, queries)
+    assert found.shape == (3, 32)
+    for head, k in itertools.product(range(3), range(32)):
+        here = [weights[head, i, i - k] for i in range(queries.start, queries.stop)]
+        same(found[head, k], torch.stack(here).mean())
+
+
+@covers("02", "read_back")
+@pytest.mark.parametrize("scale", [0.1, 0.7, 3.0])
+def test_reading_words_back(scale, bind):
+    vocabulary, rows, reader = vectors(40, 8), vectors(12, 8, seed=1), vectors(8, 8, seed=2)
+    words, places = integers(40, 60), integers(12, 60, seed=1)
+    bind("02", vocabulary=vocabulary, rows=rows, words=words, places=places)
+    right = 0
+    for word, place in zip(words.tolist(), places.tolist(), strict=True):
+        h = (scale * vocabulary[word] + rows[place]) @ reader
+        right += int((h - scale * vocabulary @ reader).square().sum(1).argmin()) == word
+    assert get("02", "read_back")(scale, reader) == pytest.approx(right / 60)
+    assert get("02", "read_back")(1e6, torch.eye(8).double()) == 1  # positions too small to matter
+
+
+@covers("02", "Layer")
+@pytest.mark.parametrize(("d", "n_heads", "t"), [(8, 1, 1), (16, 4, 9), (64, 4, 33)])
+def test_the_layer_with_positions_is_pytorch_s(d, n_heads, t):
+    torch.manual_seed(0)
+    x = torch.randn(2, t, d)
+    h = x + sinusoidal_table(torch.arange(t), d)
+    for keep in (True, False):
+        layer = sharp(get("02", "Layer")(d, n_heads, keep=keep))
+        theirs = nn.TransformerEncoderLayer(d, n_heads, 4 * d, dropout=0.0, activation="gelu", batch_first=True)
+        for mine, part in (
+            (layer.norm1, theirs.norm1), (layer.norm2, theirs.norm2),
+            (layer.mlp[0], theirs.linear1), (layer.mlp[2], theirs.linear2),
+        ):  # fmt: skip
+            part.load_state_dict(mine.state_dict())
+        theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias = layer.attention.in_proj_weight, None
+        theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias = layer.attention.out_proj.weight, None
+        if keep:
+            close(layer(x), theirs(h))
+        else:  # the bug: attention reads h, and the residual carries x
+            middle = theirs.norm1(x + theirs.self_attn(h, h, h)[0])
+            close(layer(x), theirs.norm2(middle + theirs.linear2(F.gelu(theirs.linear1(middle)))))
+            assert (layer(x) - theirs(h)).abs().max() > 0.1
+
+
+@covers("02", "first_duplicate")
+@pytest.mark.parametrize(("d", "length"), [(2, 700), (2, 2000), (4, 500)])
+def test_first_duplicate(d, length):
+    seen, first = set(), None
+    for p, row in enumerate(sinusoidal_table(torch.arange(length), d).bfloat16().tolist()):
+        if tuple(row) in seen:
+            first = p
+            break
+        seen.add(tuple(row))
+    assert get("02", "first_duplicate")(d, length) == first
+
+
+# ------------------------------------------------------------------------------------------------------- 03
+
+
+@covers("03", "interpolate")
+@pytest.mark.parametrize(("rows", "length"), list(itertools.product((2, 3, 8, 64), (2, 3, 7, 64, 200))))
+def test_interpolating_a_table(rows, length):
+    table = vectors(rows, 5)
+    found = get("03", "interpolate")(table, length)  # whose places come from a float32 linspace
+    torch.testing.assert_close(found, interpolate_table(table, length), rtol=0, atol=1e-4)
+
+
+@covers("03", "t5_bucket")
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize(("buckets", "farthest"), [(32, 128), (32, 48), (16, 64), (64, 1000), (8, 20)])
+def test_t5_buckets_one_by_one(both, buckets, farthest):
+    distance = torch.arange(-2 * farthest, 2 * farthest + 1)
+    found = [get("03", "t5_bucket")(d, buckets, farthest, both) for d in distance.tolist()]
+    assert found == t5_buckets(distance, buckets, farthest, both).tolist()
+    if (buckets, farthest) == (32, 128):  # what T5 has, and both sides' default
+        assert [get("03", "t5_bucket")(d, both_directions=both) for d in distance.tolist()] == found
+
+
+@covers("03", "shaw_logits", "shaw_values")
+@pytest.mark.parametrize(("t", "k", "d"), [(1, 1, 4), (5, 2, 4), (9, 16, 6), (20, 3, 8)])
+def test_shaw_functions(t, k, d):
+    pos = torch.arange(t)
+    index = clipped_index(pos[None] - pos[:, None], k)
+    q, table, weights = vectors(t, d), vectors(2 * k + 1, d, seed=1), vectors(t, t, seed=2).softmax(-1)
+    q, table, weights = q.float(), table.float(), weights.float()  # the notebook's own dtype
+    same = functools.partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
+    logits = relative_logits(q[None, None], table[None], index[None])[0, 0]
+    same(get("03", "shaw_logits")(q, table, index), logits)
+    same(get("03", "shaw_logits")(q, table, index), torch.einsum("id,ijd->ij", q, table[index]))
+    values = relative_values(weights[None, None], table[None], index[None])[0, 0]
+    same(get("03", "shaw_values")(weights, table, index), values)
+    same(get("03", "shaw_values")(weights, table, index), torch.einsum("ij,ijd->id", weights, table[index]))
+
+
+@covers("03", "Table")
+@pytest.mark.parametrize(("batch", "t", "max_len"), [(1, 1, 1), (2, 5, 9), (3, 9, 9)])
+def test_the_table_is_that_of_helpers(batch, t, max_len):
+    table, ours, pos = get("03", "Table")(6, max_len), Learned(6, max_len), positions(t)
+    ours.table.weight.data.copy_(table.rows)
+    x = torch.randn(batch, t, 6)
+    assert torch.equal(table(x), ours.embed(x, ours.prepare(pos, pos, None)))
+    table(x).sum().backward()
+    assert torch.equal(table.rows.grad, batch * (torch.arange(max_len) < t)[:, None].expand(-1, 6).float())
+
+
+@covers("03", "BertInput")
+@pytest.mark.parametrize(("batch", "t"), [(1, 1), (2, 7), (3, 32)])
+def test_bert_s_input_is_that_of_transformers(batch, t):
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_bert import BertEmbeddings
+
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=50, hidden_size=24, max_position_embeddings=32)
+    theirs = BertEmbeddings(config).eval()
+    mine = get("03", "BertInput")(50, 24, 32).eval()
+    for part, name in (
+        (mine.words, "word_embeddings"), (mine.places, "position_embeddings"),
+        (mine.segments, "token_type_embeddings"), (mine.norm, "LayerNorm"),
+    ):  # fmt: skip
+        if name != "LayerNorm":  # their first values: the same spread in all three tables
+            assert part.weight.std().item() == pytest.approx(config.initializer_range, rel=0.3)
+        part.load_state_dict(getattr(theirs, name).state_dict())
+    ids, segment = integers(50, batch, t), integers(2, batch, t, seed=1)
+    torch.testing.assert_close(mine(ids, segment), theirs(ids, token_type_ids=segment))
+    assert (mine.dropout.p, mine.norm.eps) == (theirs.dropout.p, theirs.LayerNorm.eps)
+
+
+@covers("03", "components", "variance_shares", "effective_rank")
+@pytest.mark.parametrize(("n", "d"), [(20, 5), (6, 6), (100, 12)])
+def test_principal_components(n, d):
+    rows = (vectors(n, d) @ vectors(d, d, seed=1) + 7).numpy()
+    values, directions = np.linalg.eigh(np.cov(rows.T))
+    values, directions = values[::-1], directions[:, ::-1]
+    found = get("03", "components")(rows)
+    expected = (rows - rows.mean(0)) @ directions
+    k = min(n - 1, d)  # n centered rows span n - 1 directions
+    np.testing.assert_allclose(np.abs(found[:, :k]), np.abs(expected[:, :k]), atol=1e-8)
+    shares = get("03", "variance_shares")(rows)
+    np.testing.assert_allclose(shares, values / values.sum(), atol=1e-12)
+    rank = get("03", "effective_rank")
+    assert rank(np.full(n, 1 / n)) == pytest.approx(n)
+    assert rank(np.array([0.5, 0.25, 0.25, 0.0])) == pytest.approx(2**1.5)
+
+
+@covers("03", "spectrum")
+@pytest.mark.parametrize(("n", "period"), [(508, 16), (508, 64), (300, 8)])
+def test_power_by_period(n, period):
+    at, rows = np.arange(n), np.zeros((n, 3))
+    rows[:, 1], rows[:, 2] = np.cos(2 * np.pi * at / period) + 5, 2 * np.sin(2 * np.pi * at / period)
+    found = get("03", "spectrum")(rows)
+    assert found.shape == (2048,) and found.argmax() + 1 == 4096 // period  # entry f - 1 is frequency f / 4096
+    faded = (rows - rows.mean(0)) * (np.sin(np.pi * at / (n - 1)) ** 2)[:, None]  # a Hann window
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(1, 2049), at) / 4096)
+    np.testing.assert_allclose(found, np.square(np.abs(turns @ faded)).sum(1), rtol=1e-6, atol=1e-6)
+
+
+@covers("03", "similarity")
+def test_similarity_of_rows():
+    rows = vectors(9, 5) + 3
+    centered = rows - rows.mean(0)
+    same(get("03", "similarity")(rows), F.cosine_similarity(centered[:, None], centered[None], dim=-1))
+
+
+@covers("03", "read_index")
+@pytest.mark.parametrize("penalty", [0.01, 30.0])
+def test_reading_the_index_is_ridge_regression(penalty):
+    rows = vectors(512, 7).numpy() + np.arange(512)[:, None] * 0.001
+    fit = np.arange(2, 508, 2)
+    X = rows[fit] - rows[fit].mean(0)  # ridge as least squares: one more row a channel, sqrt(penalty) on the diagonal
+    extended = np.concatenate([X, penalty**0.5 * np.eye(7)])
+    target = np.concatenate([fit - fit.mean(), np.zeros(7)])
+    weights, *_ = np.linalg.lstsq(extended, target, rcond=None)
+    test, found = get("03", "read_index")(rows, penalty)
+    assert test.tolist() == list(range(3, 508, 2))
+    np.testing.assert_allclose(found, (rows[test] - rows[fit].mean(0)) @ weights + fit.mean(), rtol=1e-9)
+
+
+@covers("03", "additive_share")
+@pytest.mark.parametrize(("r", "c", "d"), [(2, 3, 4), (7, 5, 9), (20, 20, 3)])
+def test_additive_share_is_two_way_least_squares(r, c, d):
+    grid = vectors(r, c, d) + vectors(r, 1, d, seed=1) + vectors(1, c, d, seed=2)
+    dummies = np.concatenate([np.repeat(np.eye(r), c, 0), np.tile(np.eye(c), (r, 1))], 1)  # who is in which row, column
+    flat = grid.flatten(0, 1).numpy()
+    fitted = dummies @ np.linalg.lstsq(dummies, flat, rcond=None)[0]
+    expected = 1 - np.square(flat - fitted).sum() / np.square(flat - flat.mean(0)).sum()
+    assert get("03", "additive_share")(grid) == pytest.approx(expected, rel=1e-9)
+    assert get("03", "additive_share")(grid) == pytest.approx(vit.additive_share(grid), rel=1e-6)
+
+
+@covers("03", "position_part")
+@pytest.mark.parametrize("t", [1, 6])
+def test_what_a_scheme_adds(t):
+    q, k, pos = vectors(1, 4, t, 16).float(), vectors(1, 4, t, 16, seed=1).float(), positions(t)
+    part = get("03", "position_part")
+    torch.testing.assert_close(part("alibi", q, k), alibi_bias(pos, pos, alibi_slopes(4)))
+    t5 = part("t5", q, k)
+    assert t == 1 or torch.equal(t5[..., 1:, 1:], t5[..., :-1, :-1]) and t5.std() > 0  # a number a distance
+    torch.testing.assert_close(part("deberta", 2 * q, 2 * k), 2 * part("deberta", q, k))  # linear in the words,
+    assert part("deberta", q, k).abs().max() > 0  # and not nothing
+
+
+# ------------------------------------------------------------------------------------------------------- 04
+
+
+def angles(position_ids, d, base):
+    angle = rope_angles(position_ids, rope_frequencies(d, base))
+    return angle.cos(), angle.sin()
+
+
+@covers("04", "frequencies", "rope", "rope_half")
+@pytest.mark.parametrize(("d", "base"), list(itertools.product(WIDTHS, BASES)))
+def test_rope_in_both_layouts(d, base):
+    x = vectors(len(POSITIONS), d)
+    same(get("04", "frequencies")(d, base), rope_frequencies(d, base))
+    for name, layout in (("rope", "interleaved"), ("rope_half", "half")):
+        same(get("04", name)(x, POSITIONS, base), rotate_pairs(x, *angles(POSITIONS, d, base), layout))
+
+
+@covers("04", "R")
+@pytest.mark.parametrize("m", [0, 1, -3, 77])
+def test_the_rotation_matrix(m):
+    R, rope = get("04", "R"), get("04", "rope")
+    x = vectors(1, 8)
+    base = notebook("04")["base"]
+    same(x @ R(m, 8).T, rope(x, torch.tensor([m]), base))
+    same(R(m, 8) @ R(-m, 8), torch.eye(8, dtype=torch.float64))
+
+
+@covers("04", "partial_rope")
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
+def test_partial_rotation(fraction):
+    x = vectors(1, 1, len(POSITIONS), 16)
+    scheme = RoPE(16, base=notebook("04")["base"], rotary_fraction=fraction)
+    pos = POSITIONS[None]
+    expected, _ = scheme.rotate(x, x, scheme.prepare(pos, pos, None), 0)
+    found = get("04", "partial_rope")(x[0, 0], POSITIONS, fraction)
+    torch.testing.assert_close(found, expected[0, 0], rtol=0, atol=1e-6)  # helpers keep cos and sin in float32
+
+
+@covers("04", "axial_rope")
+def test_axial_rotation():
+    rows, columns = torch.tensor([0, 0, 1, 3]), torch.tensor([0, 2, 1, 5])
+    x = vectors(1, 1, 4, 16)
+    scheme, pos = AxialRoPE(16, base=100.0), torch.stack([rows, columns], -1)[None]
+    expected, _ = scheme.rotate(x, x, scheme.prepare(pos, pos, None), 0)
+    torch.testing.assert_close(get("04", "axial_rope")(x[0, 0], rows, columns), expected[0, 0], rtol=0, atol=1e-6)
+
+
+@covers("04", "mrope")
+@pytest.mark.parametrize("sections", [(16, 24, 24), (2, 3, 3), (1, 1, 2)])
+def test_sections_for_three_axes(sections):
+    d = 2 * sum(sections)
+    ids = torch.tensor([[0, 0, 0], [1, 4, 2], [7, 0, 300]])
+    x = vectors(1, 1, 3, d)
+    scheme = MRoPE(d, sections)
+    expected, _ = scheme.rotate(x, x, scheme.prepare(ids[None], ids[None], None), 0)
+    given = () if sections == (16, 24, 24) else (sections,)  # Qwen2-VL's are the default
+    torch.testing.assert_close(get("04", "mrope")(x[0, 0], ids, *given), expected[0, 0], rtol=0, atol=1e-5)
+
+
+@covers("04", "xpos")
+def test_xpos_logits():
+    d, pos = 16, torch.arange(20)
+    q, k = vectors(20, d), vectors(20, d, seed=1)
+    mine = get("04", "xpos")(q, pos, 1) @ get("04", "xpos")(k, pos, -1).T
+    scheme = XPos(d, layout="interleaved")
+    a, b = scheme.rotate(q[None, None], k[None, None], scheme.prepare(pos[None], pos[None], None), 0)
+    torch.testing.assert_close(mine, (a @ b.mT)[0, 0], rtol=0, atol=1e-5)
+
+
+@covers("04", "pope")
+@pytest.mark.parametrize("d", [1, 3, 16])
+def test_polar_vectors(d):
+    x, phase, base = vectors(len(POSITIONS), d), -1.3, notebook("04")["base"]
+    angle = POSITIONS.double()[:, None] * pope_frequencies(d, base)
+    same(get("04", "pope")(x, POSITIONS), to_polar(x, angle.cos(), angle.sin()))
+    same(get("04", "pope")(x, POSITIONS, phase), to_polar(x, (angle + phase).cos(), (angle + phase).sin()))
+    scheme = PoPE(d, 1, base=base)
+    q, _ = scheme.rotate(*[x[None, None]] * 2, scheme.prepare(POSITIONS[None], POSITIONS[None], None), 0)
+    torch.testing.assert_close(q[0, 0], get("04", "pope")(x, POSITIONS), rtol=0, atol=1e-6)
+
+
+@covers("04", "turn", "logit")
+def test_one_pair_as_a_complex_number(bind):
+    q, k, theta = 1.3 - 0.4j, -0.2 + 0.9j, 0.37
+    bind("04", q=q, k=k, theta=theta)
+
+    def pair(z, m):
+        return rotate_pairs(torch.tensor([z.real, z.imag]).double(), *polar(m), "interleaved")
+
+    def polar(m):
+        return torch.tensor([m * theta]).double().cos(), torch.tensor([m * theta]).double().sin()
+
+    for m, n in itertools.product((0, 1, -4, 200), (0, 3, 77)):
+        turned = get("04", "turn")(q, m)
+        same(torch.tensor([turned.real, turned.imag]).double(), pair(q, m), rtol=0, atol=1e-6)
+        assert get("04", "logit")(m, n) == pytest.approx(float(pair(q, m) @ pair(k, n)), abs=1e-6)
+
+
+@covers("04", "dot")
+def test_dots_at_many_positions(bind):
+    q, k, base = vectors(9, 8), vectors(9, 8, seed=1), notebook("04")["base"]
+    m, n = integers(100_000, 9), integers(100_000, 9, seed=1)
+    bind("04", q=q, k=k)
+    turned = [rotate_pairs(x, *angles(at, 8, base), "interleaved") for x, at in ((q, m), (k, n))]
+    same(get("04", "dot")(m, n), (turned[0] * turned[1]).sum(-1))
+
+
+@covers("04", "attend")
+@pytest.mark.parametrize("values_too", [False, True])
+@pytest.mark.parametrize(("t", "d"), [(1, 2), (9, 16)])
+def test_attention_with_rotation(t, d, values_too, bind):
+    pos = torch.arange(t) + 5
+    bind("04", head_dim=d)
+    q, k, v = (vectors(t, d, seed=seed) for seed in range(3))
+    a, b, c = (rotate_pairs(x, *angles(pos, d, notebook("04")["base"]), "interleaved") for x in (q, k, v))
+    same(get("04", "attend")(q, k, v, pos, values_too), sdpa(a, b, c if values_too else v))
+
+
+def text_model(name: str = "rope", seed: int = 0, **kwargs) -> CausalLM:
+    """A sharp random language model over the characters of the course, for 64 of them."""
+    encoding = build(name, d_model=32, n_heads=2, **kwargs)
+    return sharp(CausalLM(len(corpus.ALPHABET), 32, 2, 2, encoding), seed)
+
+
+@covers("04", "loss_at")
+def test_loss_by_position():
+    model, ids = text_model(), integers(9, 5, 8)
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    found = get("04", "loss_at")(model, inputs, targets, position_ids=3 * torch.arange(7)[None])
+    with torch.no_grad():
+        p = model(inputs, position_ids=3 * torch.arange(7)[None]).softmax(-1)
+    expected = [-torch.stack([p[b, t, targets[b, t]].log() for b in range(5)]).mean() for t in range(7)]
+    close(found, torch.stack(expected))
+    known = corpus.excerpt()  # and without arguments the held-out characters: seat t predicts character t + 1
+    torch.testing.assert_close(get("04", "loss_at")(model), get("04", "loss_at")(model, known[:, :-1], known[:, 1:]))
+
+
+@covers("04", "sort_rows")
+@pytest.mark.parametrize("kv", [None, 2, 1])
+def test_sorting_rows_moves_a_model_between_layouts(kv):
+    order, ids = layout_permutation(8), integers(11, 2, 20)
+    for before, after, p in (("interleaved", "half", order), ("half", "interleaved", order.argsort())):
+        model = sharp(CausalLM(11, 32, 4, 2, RoPE(8, layout=before), n_kv_heads=kv))
+        with torch.no_grad():
+            right = model(ids)
+            model.encoding = RoPE(8, layout=after)
+            assert (model(ids) - right).abs().max() > 0.1
+            get("04", "sort_rows")(model, p)
+            torch.testing.assert_close(model(ids), right, rtol=0, atol=1e-3)
+
+
+@covers("04", "never_finish")
+@pytest.mark.parametrize(("d", "base", "length"), [(16, 1e4, 64), (64, 500.0, 100), (128, 5e5, 8192), (8, 1e4, 6)])
+def test_pairs_that_never_finish_a_turn(d, base, length):
+    periods = 2 * math.pi / rope_frequencies(d, base)
+    assert get("04", "never_finish")(d, base, length) == sum(period > length for period in periods.tolist())
+
+
+@covers("04", "decay")
+@pytest.mark.parametrize(("d", "base"), [(2, 10.0), (16, 1e4), (128, 5e5)])
+def test_decay_is_the_logit_of_ones(d, base):
+    ones = torch.ones(len(POSITIONS), d).double()
+    logits = (rotate_pairs(ones, *angles(POSITIONS, d, base)) * ones).sum(-1)
+    same(get("04", "decay")(POSITIONS, d, base), logits / d)
+
+
+@covers("04", "distinct")
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.bfloat16, 8), (torch.float16, 11)])
+@pytest.mark.parametrize("length", [1, 256, 257, 512, 4096])
+def test_distinct_positions(length, dtype, bits):
+    def rounded(n):  # to so many binary digits, ties to even
+        step = 2 ** max(0, n.bit_length() - bits)
+        return round(n / step) * step
+
+    assert get("04", "distinct")(length, dtype) == len({rounded(n) for n in range(length)})
+
+
+@covers("04", "Rotary", "error")
+@pytest.mark.parametrize("position", [1, 4096])
+def test_the_buffer_that_loses_its_digits(position):
+    rotary, theta = get("04", "Rotary"), rope_frequencies(128)
+    for module, dtype in ((rotary(128), torch.float32), (rotary(128).bfloat16(), torch.bfloat16)):
+        assert torch.equal(module.inv_freq, theta.to(torch.float32).to(dtype))
+        off = max(abs(position * (a - b)) for a, b in zip(module.inv_freq.tolist(), theta.tolist(), strict=True))
+        assert get("04", "error")(module, position) == pytest.approx(off, rel=1e-9)
+
+
+RELATIVE = ("rope", "pope", "alibi", "t5", "shaw")
+
+
+@covers("04", "left_padding", "packing", "decoding")
+@pytest.mark.parametrize("name", [*RELATIVE, "sinusoidal", "learned"])
+def test_silent_bugs_cost_what_the_scheme_says(name):
+    """Who pays for which bug. That the right way costs nothing, each function asserts itself."""
+    model = text_model(name)
+    bugs = ("left_padding", "packing", "decoding")
+    cost = {bug: value for run in bugs for bug, value in get("04", run)(model).items()}
+    shifted = ("left padding: no position_ids", "packed: no position_ids")  # all positions move together
+    for bug, value in cost.items():
+        free = bug in shifted and name in RELATIVE
+        assert (abs(value) < 1e-5) if free else (abs(value) > 2e-4), f"{bug}: {value}"
+    assert len(cost) == 7
+
+    text, half = corpus.excerpt(), torch.arange(32)  # the same bugs in one forward pass, without a cache
+
+    def loss(ids, targets, **kwargs):
+        with torch.no_grad():
+            return F.cross_entropy(model(ids, **kwargs)[:, -32:].transpose(1, 2), targets[:, -32:]).item()
+
+    right = loss(text[:, :64], text[:, 1:])
+    for bug, new in (("every new token at 0", 0 * half), ("a gap of 24", half + 32 + 24)):
+        wrong = loss(text[:, :64], text[:, 1:], position_ids=torch.cat([half, new])[None])
+        assert cost[f"decoding: {bug}"] == pytest.approx(wrong - right, abs=1e-5)
+    first, second = text[:48], text[48:]
+    together = loss(torch.cat([first[:, :32], second[:, :32]], 1), second[:, 1:33])
+    alone = loss(second[:, :32], second[:, 1:33])
+    assert cost["packed: neither"] == pytest.approx(together - alone, abs=1e-5)
+
+
+@covers("04", "company_matters")
+@pytest.mark.parametrize("name", ["rope", "alibi", "sinusoidal"])
+def test_company_matters_if_the_mask_or_the_positions_are_wrong(name):
+    model, ids, other = text_model(name), integers(20, 3, 9), integers(20, 3, 4, seed=1)
+    batch, where = torch.cat([other, ids], 1), slice(4, None)
+    mask = torch.arange(13).expand(3, -1) >= 4
+    right = (torch.arange(13) - 4).clamp(min=0)[None]
+    matters = functools.partial(get("04", "company_matters"), model, ids, batch, where)
+    assert not matters(attention_mask=mask, position_ids=right)
+    assert matters(position_ids=right)  # no mask
+    assert matters(attention_mask=mask) == (name == "sinusoidal")  # no positions: only an absolute scheme minds
+
+
+@covers("04", "preferred_distance")
+@pytest.mark.parametrize("back", [0, 1, 4, 19])
+def test_a_phase_asks_for_a_distance(back, bind):
+    bind("04", seats=torch.arange(20), random=torch.Generator().manual_seed(0))
+    phase = back * pope_frequencies(16, notebook("04")["base"])
+    assert [get("04", "preferred_distance")(phase) for _ in range(20)] == [back] * 20
+
+
+@covers("04", "seen_from")
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 1), (4, 3)])
+def test_a_map_of_logits_is_that_of_helpers(row, column, bind):
+    side, d = 5, 8
+    q, keys = vectors(1, d), vectors(side * side, d, seed=1)
+    bind("04", q=q, keys=keys, side=side)
+    scheme, here = AxialRoPE(d, base=100.0), torch.tensor([[[row, column]]])
+    turned, _ = scheme.rotate(q[None, None], keys[None, None], scheme.prepare(here, here, None), 0)
+    close(get("04", "seen_from")(row, column), (turned[0, 0] @ keys.T).view(side, side))
+
+
+@covers("04", "xpos_logits")
+@pytest.mark.parametrize("shift", [0, 900])
+def test_logits_of_xpos_at_any_start(shift, bind):
+    q, k = vectors(20, 16), vectors(20, 16, seed=1)
+    bind("04", q=q, k=k, seats=torch.arange(20))
+    scheme, pos = XPos(16, layout="interleaved"), positions(20)
+    a, b = scheme.rotate(q[None, None], k[None, None], scheme.prepare(pos, pos, None), 0)
+    close(get("04", "xpos_logits")(shift), (a @ b.mT)[0, 0])
+
+
+# ------------------------------------------------------------------------------------------------------- 05
+
+
+@covers("05", "authors", "formula")
+@pytest.mark.parametrize("n", range(1, 65))
+def test_slopes_of_every_number_of_heads(n):
+    assert get("05", "authors")(n) == pytest.approx(alibi_slopes(n).tolist(), rel=1e-12)
+    if n & (n - 1) == 0:
+        assert get("05", "formula")(n) == pytest.approx(alibi_slopes(n).tolist(), rel=1e-12)
+    else:
+        assert get("05", "formula")(n) != pytest.approx(alibi_slopes(n).tolist(), rel=1e-3)
+
+
+@covers("05", "alibi_bias")
+@pytest.mark.parametrize(("t", "n"), [(1, 1), (7, 3), (65, 8)])
+def test_the_bias_matrix(t, n):
+    mine = get("05", "alibi_bias")(t, alibi_slopes(n))
+    pos = positions(t)
+    torch.testing.assert_close(mine.float(), alibi_bias(pos, pos, alibi_slopes(n))[0])
+    torch.testing.assert_close(mine.float(), ALiBi(n).prepare(pos, pos, None)[0])
+
+
+@covers("05", "kerple_log", "kerple_power")
+@pytest.mark.parametrize(("r1", "r2"), [(0.5, 0.1), (1.9, 0.9), (0.01, 2.0)])
+def test_kernels(r1, r2):
+    distance = torch.arange(1, 300).double()[None]
+    a, b = (torch.tensor(r, dtype=torch.float64).view(1, 1, 1) for r in (r1, r2))
+    for name, ours in (("kerple_log", kerple_log), ("kerple_power", kerple_power)):
+        same(get("05", name)(distance, r1, r2), ours(distance, a, b)[0])
+
+
+@covers("05", "psi", "fire_share")
+@pytest.mark.parametrize(("c", "threshold"), [(0.1, 16.0), (2.5, 1.0), (0.01, 100.0)])
+def test_fire_s_share(c, threshold):
+    i, j = torch.arange(40)[:, None], torch.arange(40)[None]
+    past = j <= i
+    ours = fire_input(positions(40), positions(40), c, threshold)[0]
+    close(get("05", "fire_share")(i, j, c, threshold)[past], ours[past])
+    same(get("05", "psi")(vectors(50).abs(), c), torch.log1p(c * vectors(50).abs()))
+
+
+@covers("05", "count_back")
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_cope_s_counts(n, bind):
+    allowed = torch.ones(1, 1, n, n, dtype=torch.bool).tril()
+    bind("05", lower=allowed[0, 0].double())
+    logits = 3 * vectors(n, n)
+    # helpers clamp the count at the last row of their table: give it more rows than there are tokens
+    same(get("05", "count_back")(logits), cope_positions(logits[None, None], allowed, n + 2)[0, 0])
+
+
+@covers("05", "read")
+@pytest.mark.parametrize(("length", "count"), [(8, None), (64, None), (64, 8), (64, 1), (4, 2)])
+def test_reading_scores_the_same_targets_at_any_length(length, count, bind):
+    """A model that knows the last character only has one loss, whatever the windows, if every target counts once."""
+    text, table = integers(9, 400), vectors(9, 9).float()
+    bind("05", text=text, first=128, n_targets=192)
+    logits, targets = table[text[128 : 128 + 192]], text[129 : 129 + 192]
+    found = get("05", "read")(lambda ids: table[ids], length, count)
+    assert found == pytest.approx(F.cross_entropy(logits, targets).item(), abs=1e-5)
+
+    windows = []
+
+    def counting(ids):  # surer of character 0 the more it has seen: the score tells which seats of a window count
+        windows.append(ids)
+        return torch.arange(1.0, length + 1)[:, None] * F.one_hot(torch.tensor(0), 9).expand(*ids.shape, 9)
+
+    bind("05", text=torch.zeros(400, dtype=torch.long))
+    seen = range(length - (count or length) + 1, length + 1)
+    expected = sum(math.log(math.exp(n) + 8) - n for n in seen) / len(seen)
+    assert get("05", "read")(counting, length, count) == pytest.approx(expected, abs=1e-6)
+    assert {ids.shape[1] for ids in windows} == {length}
+
+
+@covers("05", "weights_of")
+@pytest.mark.parametrize("causal", [True, False])
+def test_weights_with_a_bias_are_pytorch_s(causal, bind):
+    t, heads = 9, 3
+    q, k = vectors(1, heads, t, 16), vectors(1, heads, t, 16, seed=1)
+    bind("05", q=q, k=k, T=t)
+    bias = vectors(heads, t, t, seed=2)
+    mask = bias.masked_fill(~causal_mask(t, t)[0], -math.inf) if causal else bias
+    theirs = F.scaled_dot_product_attention(q, k, torch.eye(t).double().expand(1, heads, t, t), attn_mask=mask)
+    same(get("05", "weights_of")(bias, causal), theirs)
+
+
+@covers("05", "encoder")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_mirror_of_an_encoder_with_alibi(seed, bind):
+    bind("05", seed=seed)
+    ids, other = integers(8, 2, 7, seed=seed), alibi_slopes(4).flip(0)
+    with torch.no_grad():
+        for future, blind in ((None, True), (alibi_slopes(4), True), (other, False)):
+            model = get("05", "encoder")(future)
+            there, back = model.hidden(ids)[0], model.hidden(ids.flip(1))[0].flip(1)
+            assert ((there - back).abs().max() < 1e-9) == blind
+            pos, slopes = positions(7), alibi_slopes(4) if future is None else future
+            bias = model.encoding.bias(None, None, model.encoding.prepare(pos, pos, None), 0)
+            assert torch.equal(bias, alibi_bias(pos, pos, alibi_slopes(4), slopes))
+
+
+@covers("05", "bias_of")
+@pytest.mark.parametrize(
+    ("scheme", "kwargs"),
+    [
+        ("alibi", {}), ("sandwich", {}), ("window", {}), ("kerple", {"variant": "power"}),
+        ("kerple", {}), ("t5", {}), ("fire", {}), ("cope", {}),
+    ],
+)  # fmt: skip
+def test_the_bias_in_the_gallery_is_what_the_first_layer_adds(scheme, kwargs, bind):
+    t = 96
+    sample, allowed = integers(len(corpus.ALPHABET), 1, t), causal_mask(t, t)
+    bind("05", T=t, pos=positions(t), allowed=allowed, sample=sample)
+    learned = scheme in ("kerple", "t5", "fire", "cope") and not kwargs
+    model = race.load_model(scheme, 0) if learned else CausalLM(9, encoding=build(scheme, train_len=64, **kwargs))
+    bias, seen = model.encoding.bias, []
+    model.encoding.bias = lambda *args: seen.append(bias(*args)) or seen[-1]  # listen at door 3
+    with torch.no_grad():
+        model(sample if learned else sample % 9)
+    expected = seen[0].expand(1, 4, t, t)[0].masked_fill(~allowed[0], -math.inf)
+    torch.testing.assert_close(get("05", "bias_of")(scheme, **kwargs), expected, rtol=0, atol=1e-5)
+
+
+@covers("05", "one_color_a_diagonal")
+@pytest.mark.parametrize(("i", "j"), [(1, 0), (6, 2), (6, 6)])
+def test_one_color_a_diagonal(i, j, bind):
+    t = 7
+    bind("05", allowed=causal_mask(t, t))
+    bias = alibi_bias(positions(t), positions(t), alibi_slopes(2))[0].masked_fill(~causal_mask(t, t)[0], -math.inf)
+    assert get("05", "one_color_a_diagonal")(bias)
+    bias[1, i, j] += 0.1
+    assert not get("05", "one_color_a_diagonal")(bias)
+
+
+@covers("05", "felt")
+@pytest.mark.parametrize(("layers", "window"), [(1, 4), (3, 4), (2, 1), (2, 6)])
+def test_how_far_a_stack_of_windows_feels(layers, window, bind):
+    model = sharp(CausalLM(11, n_layers=layers, encoding=build("window", window=window))).double()
+    bind("05", stack=model, ids=integers(11, 1, 24))
+    assert [get("05", "felt")(back) for back in range(24)] == [back <= layers * (window - 1) for back in range(24)]
+
+
+@covers("05", "priced")
+def test_the_price_in_flex_attention(bind):
+    n, t = 12, 5
+    bind("05", slope=alibi_slopes(n))
+    score, bias = vectors(n, t, t), alibi_bias(positions(t), positions(t), alibi_slopes(n))[0].double()
+    for head, i in itertools.product(range(n), range(t)):
+        for j in range(i + 1):  # a causal mask hides the rest
+            found = get("05", "priced")(score[head, i, j], 0, head, i, j)
+            torch.testing.assert_close(found, score[head, i, j] + bias[head, i, j], rtol=0, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------- 06
+
+
+@covers("06", "frequencies", "position_interpolation", "ntk_aware", "by_parts", "code_ramp", "paper_ramp")
+@covers("06", "yarn_according_to_many_pages")
+@pytest.mark.parametrize(
+    ("d", "base", "s"), list(itertools.product((4, 16, 64, 128), (1e4, 5e5), (1.0, 2.0, 8.0, 16.0)))
+)
+def test_rules_of_extension(d, base, s):
+    length = 4096
+    theta = rope_frequencies(d, base)
+    same(get("06", "frequencies")(d, base), theta)
+    same(get("06", "frequencies")(d), rope_frequencies(d))
+    rule = functools.partial(extension.extend, head_dim=d, base=base, factor=s, original_max_position_embeddings=length)
+    same(get("06", "position_interpolation")(theta, s), rule("pi").inv_freq)
+    same(get("06", "ntk_aware")(d, base, s), rule("ntk").inv_freq)
+    same(get("06", "by_parts")(theta, s, length), rule("ntk_by_parts").inv_freq)
+    same(get("06", "yarn_according_to_many_pages")(base, s, d), base * s ** (d / (d - 2)))
+    for ramp, n in itertools.product(("code", "paper"), (64, 2048, 4096, 8192)):
+        keep = get("06", f"{ramp}_ramp")(d, base, n)
+        same(keep * theta + (1 - keep) * theta / s, extension.extend("yarn", d, base, s, n, ramp=ramp).inv_freq)
+
+
+@covers("06", "released")
+@pytest.mark.parametrize(("s", "length"), list(itertools.product((1.0, 2.0, 8.0), (64, 65, 128, 512))))
+def test_the_released_dynamic_rule(s, length):
+    scale = get("06", "released")(s, length, 64)
+    expected = rope_frequencies(16, 1e4 * scale ** (16 / 14))
+    found = extension.extend("dynamic_ntk", 16, 1e4, s, 64, length).inv_freq
+    same(found, expected)
+    assert math.isclose(get("06", "released")(2, 128, 64), 3)
+
+
+@covers("06", "at_length", "rotated")
+@pytest.mark.parametrize("length", [1, 64, 65, 256, 1000])
+def test_dynamic_frequencies_as_the_paper_has_them(length, bind):
+    bind("06", trained=64)
+    theta = extension.extend("dynamic_ntk", 16, 1e4, 1.0, 64, length).inv_freq
+    same(get("06", "at_length")(length), theta)
+    x = vectors(16)
+    angle = rope_angles(torch.tensor(37), theta)
+    same(get("06", "rotated")(x, 37, theta), rotate_pairs(x, angle.cos(), angle.sin(), "half"))
+
+
+@covers("06", "turn")
+@pytest.mark.parametrize("by", [1.0, 1.2773])
+def test_the_temperature_in_cosine_and_sine(by, bind):
+    rule = extension.extend("yarn", 16, 1e4, 16.0, 64)
+    x, pos = vectors(1, 1, 9, 16), positions(9)
+    bind("06", angles=rope_angles(pos[0], rule.inv_freq))
+    scheme = RoPE(16, inv_freq=rule.inv_freq, attention_factor=by)
+    given = () if by == 1 else (by,)
+    close(get("06", "turn")(x, *given)[0, 0], scheme.rotate(x, x, scheme.prepare(pos, pos, None), 0)[0][0, 0])
+
+
+@covers("06", "drift", "with_dynamic_ntk")
+@pytest.mark.parametrize("after_rotation", [True, False])
+def test_drift_of_a_stale_cache(after_rotation):
+    ids, floor = integers(11, 2, 128), pytest.approx(3e-7)
+    model = sharp(CausalLM(11, 32, 2, 1, RoPE(16)))
+    drift = functools.partial(get("06", "drift"), ids=ids, after_rotation=after_rotation)
+    assert drift(model) == dict.fromkeys((32, 64, 96, 128), floor)  # fixed frequencies: no cache is stale
+    changing = get("06", "with_dynamic_ntk")(model)
+    assert changing.encoding.original_max_position_embeddings == 64 and not changing.training
+    found = drift(changing, every=64)
+    assert found[64] == floor
+    if after_rotation:
+        with torch.no_grad():  # step by step by hand, at the last token
+            cache = KVCache(after_rotation=True)
+            for t in range(128):
+                step = changing(ids[:, t : t + 1], cache=cache)[:, -1]
+            whole = changing(ids)[:, -1]
+        divergence = F.kl_div(step.log_softmax(-1), whole.log_softmax(-1), log_target=True, reduction="batchmean")
+        assert found[128] == pytest.approx(divergence.item(), rel=1e-3) and found[128] > 1e-3
+    else:
+        assert found[128] == floor  # one layer: keys before rotation are never stale
+
+
+@covers("06", "holds")
+@pytest.mark.parametrize(("head_dim", "base"), [(16, 1e4), (16, 50.0), (128, 500.0), (128, 3e3), (128, 1e4)])
+def test_the_bound_on_the_base(head_dim, base):
+    sums = dot_product_by_distance(torch.arange(8000), head_dim, base)  # the same sum of cosines
+    first = int((sums < 0).int().argmax())
+    assert first > 0 > sums[first], "choose a base whose sum turns negative in here"
+    holds = get("06", "holds")
+    assert holds(base, first - 1, head_dim) and not holds(base, first, head_dim) and not holds(base, 8000, head_dim)
+    assert head_dim != 128 or holds(base, first - 1) and not holds(base, first)
+
+
+@covers("06", "doors")
+@pytest.mark.parametrize(
+    ("names", "entrances"),
+    [
+        ("none", ""),
+        ("sinusoidal learned", "embeddings"),
+        ("rope pope xpos", "queries, keys"),
+        ("alibi t5 kerple fire sandwich window cope deberta", "logits"),
+        ("shaw", "logits values"),
+    ],
+)
+def test_doors_of_every_scheme(names, entrances):
+    for name in names.split():
+        assert get("06", "doors")(name) == entrances
+
+
+RELATIVE_AND_CAUSAL = ("rope", "pope", "xpos", "alibi", "t5", "shaw", "kerple", "cope", "sandwich", "deberta")
+
+
+@covers("06", "check_encoding")
+@pytest.mark.parametrize("name", [*RELATIVE_AND_CAUSAL, "sinusoidal", "learned", "fire", "none"])
+def test_the_checks_pass_right_schemes_of_helpers(name):
+    kwargs = {"max_len": 5100} if name == "learned" else {}
+    model = text_model(name, **kwargs)
+    if name == "cope":
+        nn.init.normal_(model.encoding.table, std=0.4)
+
+    def run(ids, position_ids=None, attention_mask=None, cache=None):
+        return model(ids, position_ids=position_ids, attention_mask=attention_mask, cache=cache)
+
+    found = get("06", "check_encoding")(run, len(corpus.ALPHABET), KVCache)
+    failed = {check for check, passed in found.items() if not passed}
+    moved = {"only distances count", "far away is exact"}  # absolute positions cannot pass these two
+    expected = {"none": {"positions arrive"}, "cope": {"positions arrive"}}
+    expected |= dict.fromkeys(("sinusoidal", "learned", "fire"), moved)
+    assert failed == expected.get(name, set())
+
+
+@covers("06", "check_encoding", "runner", "BatchAxis", "Mixed", "LowPrecision")
+@pytest.mark.parametrize("seed", [0, 4])
+def test_the_checks_find_every_bug(seed, bind):
+    bind("06", seed=seed)
+    runner = get("06", "runner")
+    suspects = {
+        "positions arrive": runner(NoEncoding()),
+        "rows of a batch are alike": runner(get("06", "BatchAxis")(16)),
+        "only distances count": runner(get("06", "Mixed")(16)),
+        "cache equals recomputation": runner(cache=True),
+        "left padding changes nothing": runner(mask=True),
+        "far away is exact": runner(get("06", "LowPrecision")(16)),
+    }
+    check = functools.partial(get("06", "check_encoding"), vocab_size=len(corpus.ALPHABET), new_cache=KVCache)
+    assert all(check(runner()).values())
+    for name, suspect in suspects.items():
+        assert not check(suspect)[name], name
+    ids, model = integers(20, 2, 9), race.load_model("rope", seed)
+    with torch.no_grad():
+        assert torch.equal(runner()(ids), model(ids))  # nothing forgotten: the recorded model itself
+
+
+# ------------------------------------------------------------------------------------- the checks of known mistakes
+
+D, LLAMA2 = 16, (128, 10_000.0, 4096)  # the width that the checks use; Llama 2 as the checks have it
+CHECKS = {name: check for name, _, _, check in MISTAKES}
+
+
+def slowed(keep: torch.Tensor, theta: torch.Tensor, factor: float) -> SimpleNamespace:
+    """A rule as the checks of extension take it, from the share that each pair keeps."""
+    return SimpleNamespace(inv_freq=keep * theta + (1 - keep) * theta / factor, attention_factor=1.0)
+
+
+def at(rope):
+    """The notebook's rope takes a tensor of positions and a base, the checks give a list of positions."""
+    return lambda x, m: rope(x, torch.as_tensor(m), 10_000.0)
+
+
+def partial_pairs(rope) -> torch.Tensor:
+    """Frequencies read off a partial rotation of 64 channels: where does position 1 turn each unit vector?"""
+    turned = rope(torch.eye(64).double()[:, None], torch.tensor([1]), 0.25)[:8, 0]
+    return torch.atan2(turned[:, 8:16].diagonal(), turned[:, :8].diagonal())
+
+
+def polar_frequencies(pope):
+    def read(d):
+        x, y = pope(torch.zeros(1, d), torch.tensor([1]))[0].chunk(2)
+        return torch.atan2(y, x)
+
+    return read
+
+
+def key_only(weights_of, bind) -> torch.Tensor:
+    t, m = 12, 0.3
+    bind("05", q=vectors(1, 1, t, 16), k=vectors(1, 1, t, 16, seed=1), T=t)
+    i = torch.arange(t).double()
+    return weights_of(m * i[None], True) - weights_of(-m * (i[:, None] - i).abs(), True)
+
+
+def logits_of_zeros(weights_of, bind):
+    def logits(q, k, bias):  # up to a constant, the logarithm of the weights; the first bias is 0
+        bind("05", q=q[None, None], k=k[None, None], T=len(q))
+        logs = weights_of(bias.double(), False)[0, 0].log()
+        return logs - logs[:, :1]
+
+    return logits
+
+
+def logits_of_turned(turn, bind):
+    def logits(q, k, f):
+        bind("06", angles=torch.zeros(len(q), q.shape[-1] // 2).double())  # one position for all
+        return turn(q, f) @ turn(k, f).T
+
+    return logits
+
+
+def once_or_twice(turn, bind, twice: bool = False):
+    bind("06", angles=rope_angles(torch.tensor([5]), rope_frequencies(D)))
+    f, q, k = extension.temperature_factor(16.0), vectors(4, D), vectors(4, D, seed=1)
+    return turn(q, f) @ turn(k, f).T / math.sqrt(D) * (f**2 if twice else 1)
+
+
+def keys_of_now(rotated, bind, stale: bool = False):
+    bind("06", trained=16)
+    k, pos, at_length = vectors(1, 1, 64, D), torch.arange(64)[:, None], get("06", "at_length")
+    late = rotated(k, pos, at_length(64))
+    return torch.cat([rotated(k, pos, at_length(16))[:, :, :16], late[:, :, 16:]], 2) if stale else late
+
+
+def bucket_of(t5_bucket, both: bool):
+    return lambda distance: torch.tensor([t5_bucket(d, 32, 128, both) for d in distance.tolist()])
+
+
+def slowest_of_dynamic_ntk(released):
+    return lambda length: get("06", "ntk_aware")(128, 10_000.0, released(2.0, length, 4096))[-1]
+
+
+# mistake of tests/encodings/test_mistakes.py, notebook, name, how its check is given the notebook's function
+RIGHT = [
+    ("x + pe[:x.size(0)] with batch first", "02", "PositionalEncoding", lambda f, bind: f(D).eval()),
+    ("natural denominator d/2 - 1", "02", "frequencies", lambda f, bind: lambda d: f(d, 10_000.0)),
+    ("natural denominator d/2 - 1", "04", "frequencies", lambda f, bind: lambda d: f(d, 10_000.0)),
+    ("natural denominator d/2 - 1", "06", "frequencies", lambda f, bind: f),
+    ("PE[0][127] = 0.71 at d = 128", "02", "table", lambda f, bind: lambda: f(torch.arange(1), 128, 10_000.0)),
+    ("PE[1] at d = 4 ends in 0.999", "02", "table", lambda f, bind: lambda: f(torch.tensor([1]), 4, 10_000.0)[0]),
+    ("sine and cosine swapped", "02", "table", lambda f, bind: lambda p, d: f(p, d, 10_000.0)),
+    ("theta with a positive exponent", "02", "frequencies", lambda f, bind: lambda d: f(d, 10_000.0)),
+    ("theta with a positive exponent", "04", "frequencies", lambda f, bind: lambda d: f(d, 10_000.0)),
+    ("theta with a positive exponent", "06", "frequencies", lambda f, bind: f),
+    ("matrix and elementwise formula turn in opposite directions", "04", "R", lambda f, bind: lambda m: f(m, D)),
+    ("queries and keys turned in opposite directions", "04", "rope", lambda f, bind: at(f)),
+    ("queries and keys turned in opposite directions", "04", "rope_half", lambda f, bind: at(f)),
+    ("interleaved angles with rotate-half", "04", "rope", lambda f, bind: at(f)),
+    ("interleaved angles with rotate-half", "04", "rope_half", lambda f, bind: at(f)),
+    ("queries in one layout, keys in the other", "04", "rope", lambda f, bind: at(f)),
+    ("queries in one layout, keys in the other", "04", "rope_half", lambda f, bind: at(f)),
+    (
+        "RoPE rotates key and value", "04", "attend",
+        lambda f, bind: lambda shift: f(*(vectors(12, D, seed=n) for n in range(3)), torch.arange(12) + shift),
+    ),
+    ("partial rotation with denominator head_dim", "04", "partial_rope", lambda f, bind: lambda: partial_pairs(f)),
+    ("positions made in bfloat16", "04", "rope", lambda f, bind: at(f)),
+    ("positions made in bfloat16", "04", "rope_half", lambda f, bind: at(f)),
+    ("frequencies kept in bfloat16", "02", "frequencies", lambda f, bind: lambda d: f(d, 10_000.0)),
+    ("frequencies kept in bfloat16", "04", "Rotary", lambda f, bind: lambda d: f(d).inv_freq.double()),
+    ("PoPE with the exponent that the paper prints", "04", "pope", lambda f, bind: polar_frequencies(f)),
+    ("slope 2^(-8/n) for every head", "05", "authors", lambda f, bind: lambda n: torch.tensor(f(n))),
+    ("slope 2^(-8/n) for every head", "05", "formula", lambda f, bind: lambda n: torch.tensor(f(n))),
+    ("2^(-8h/n) for any n", "05", "authors", lambda f, bind: lambda n: torch.tensor(f(n))),
+    ("the key-only row without a causal mask", "05", "weights_of", lambda f, bind: lambda: key_only(f, bind)),
+    ("ALiBi divided by sqrt(d) with the logits", "05", "weights_of", logits_of_zeros),
+    ("T5's last bucket from 128", "03", "t5_bucket", lambda f, bind: bucket_of(f, False)),
+    ("forward and backward share T5's buckets", "03", "t5_bucket", lambda f, bind: bucket_of(f, True)),
+    (
+        "the paper's ramp where released models use the code's", "06", "code_ramp",
+        lambda f, bind: lambda: slowed(f(*LLAMA2), rope_frequencies(128), 16),
+    ),
+    (
+        "Llama 3.1 uses YaRN", "06", "by_parts",
+        lambda f, bind: lambda: slowed(torch.ones(64), f(rope_frequencies(128, 5e5), 8, 8192, alpha=1, beta=4), 8),
+    ),
+    (
+        "the ramp's upper end limited to head_dim / 2 - 1", "06", "code_ramp",
+        lambda f, bind: lambda: slowed(f(16, 10.0, 4096, beta=600), rope_frequencies(16, 10.0), 4).inv_freq,
+    ),
+    (
+        "the temperature applied twice: on cos and sin, and in the softmax scale", "06", "turn",
+        lambda f, bind: lambda: once_or_twice(f, bind),
+    ),
+    (
+        "keys cached after a rotation that changes with length", "06", "rotated",
+        lambda f, bind: lambda: keys_of_now(f, bind),
+    ),
+    (
+        "xPos centered on the middle of each call, with a cache of rotated keys", "04", "xpos",
+        lambda f, bind: lambda length: f(vectors(1, 1, 12, D)[:, :, :length], torch.arange(length), -1),
+    ),
+    ("a larger base compresses the frequencies", "02", "frequencies", lambda f, bind: lambda base: f(128, base)),
+    ("a larger base compresses the frequencies", "04", "frequencies", lambda f, bind: lambda base: f(128, base)),
+    ("a larger base compresses the frequencies", "06", "frequencies", lambda f, bind: lambda base: f(128, base)),
+    ("the temperature's factor applied once to the logits", "06", "turn", logits_of_turned),
+    ("dynamic NTK with s = l / L whatever the factor", "06", "released", lambda f, bind: slowest_of_dynamic_ntk(f)),
+    (
+        "PI multiplies the frequencies", "06", "position_interpolation",
+        lambda f, bind: lambda: f(rope_frequencies(128), 16.0),
+    ),
+]  # fmt: skip
+# and the same for what a notebook shows to be wrong, or for a right function put to a wrong use: the check must fail
+WRONG = [
+    ("2^(-8h/n) for any n", "05", "formula", lambda f, bind: lambda n: torch.tensor(f(n))),
+    ("frequencies kept in bfloat16", "04", "Rotary", lambda f, bind: lambda d: f(d).bfloat16().inv_freq.double()),
+    (
+        "RoPE rotates key and value", "04", "attend",
+        lambda f, bind: lambda shift: f(*(vectors(12, D, seed=n) for n in range(3)), torch.arange(12) + shift, True),
+    ),
+    (
+        "the temperature applied twice: on cos and sin, and in the softmax scale", "06", "turn",
+        lambda f, bind: lambda: once_or_twice(f, bind, twice=True),
+    ),
+    (
+        "keys cached after a rotation that changes with length", "06", "rotated",
+        lambda f, bind: lambda: keys_of_now(f, bind, stale=True),
+    ),
+    (
+        "the paper's ramp where released models use the code's", "06", "paper_ramp",
+        lambda f, bind: lambda: slowed(f(*LLAMA2), rope_frequencies(128), 16),
+    ),
+    (
+        "the paper's ramp where released models use the code's", "06", "yarn_according_to_many_pages",
+        lambda f, bind: lambda: slowed(torch.ones(64), rope_frequencies(128, f(10_000.0, 16, 128)), 16),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("right", "row"),
+    [(right, row) for right, table in ((True, RIGHT), (False, WRONG)) for row in table],
+    ids=lambda value: f"{value[1]} {value[2]}: {value[0]}" if isinstance(value, tuple) else str(value),
+)
+def test_the_notebook_s_own_function_in_the_check_of_a_mistake(right, row, bind):
+    mistake, number, name, hand_over = row
+    RAN.clear()
+    assert CHECKS[mistake](hand_over(get(number, name), bind)) == right
+    assert (number, name) in RAN

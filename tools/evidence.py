@@ -1,0 +1,267 @@
+"""What vouches for what: reads the marks of the tests and writes tests/README.md.
+
+    python tools/evidence.py          write the page
+    python tools/evidence.py --check  fail if it is not current (a test does this too)
+
+A test marked ``@pytest.mark.oracle("rope.RoPE", against="transformers: Llama")`` compares a function of helpers with an
+implementation that is not ours. Every public function of helpers that computes an encoding, a bias, a frequency rule
+or an application of them needs such a test; everything else stands in ELSEWHERE with the reason why it needs none.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT)) if str(ROOT) not in sys.path else None
+
+import helpers  # noqa: E402
+
+PAGE = ROOT / "tests" / "README.md"
+MUTANTS = ROOT / "tests" / "mutants.json"
+PAPERS = "closed form of the paper"
+
+# What needs no oracle, and why: a whole module, or one name of a module that computes.
+ELSEWHERE = {
+    "base.Encoding": "the contract: every hook is the identity",
+    "base.positions": "counts: compared with torch.arange in test_model",
+    "encodings.build": "chooses among the schemes",
+    "extension.Extension": "holds what a rule returns",
+    "extension.extend": "chooses among the rules",
+    "extension.longrope_example": "a synthetic list for pictures, checked in test_extension",
+    "model.CausalLM": "the model around the layers, compared with its definition in test_model",
+    "model.Context": "holds what the layers of one pass share",
+    "model.Encoder": "the model around the layers, compared with its definition in test_model",
+    "model.KVCache": "holds keys and values: compared with recomputing in test_model",
+    "model.Transformer": "the model around the layers, compared with its definition in test_model",
+    "bias_cost": "measures; its ways to compute attention are compared",
+    "corpus": "text",
+    "doors": "draws",
+    "display": "shows",
+    "context_extension": "trains and reads out; frequencies and apply are compared",
+    "indexing": "a task; its arms are RoPE and PoPE",
+    "order_tasks": "tasks",
+    "nb01": "draws",
+    "nb02": "draws",
+    "nb03": "draws",
+    "nb04": "draws",
+    "nb05": "draws",
+    "nb06": "draws; slow_downs is compared",
+    "plotting": "draws",
+    "minilm": "reads and measures; encode is compared",
+    "context": "measures; extended is compared",
+    "distance": "measures",
+    "llama": "reads a file; the forward pass is compared",
+    "rotation": "measures",
+    "vit": "reads a file and measures",
+    "progress": "shows",
+    "race": "trains and reads out",
+    "record": "runs and writes",
+    "retrieval": "a task",
+    "initial_scale": "trains and reads out; its tables are compared",
+    "scorecard": "measures",
+    "sources": "quotes",
+    "validate": "refuses bad input",
+    "door1_variants": "trains and reads out; its encodings are compared",
+    "weights": "finds files",
+}
+
+
+def public() -> list[str]:
+    """Every public function and class of helpers, as module.name."""
+    modules = [module.name for module in pkgutil.walk_packages(helpers.__path__, "helpers.")]
+    found = []
+    for name in modules:
+        if "exercises" in name:
+            continue
+        module = importlib.import_module(name)
+        for key, value in vars(module).items():
+            kind = inspect.isclass(value) or inspect.isfunction(inspect.unwrap(value) if callable(value) else None)
+            if kind and value.__module__ == name and not key.startswith("_"):
+                found.append(f"{name.rsplit('.', 1)[-1]}.{key}")
+    return sorted(found)
+
+
+def needing_an_oracle() -> list[str]:
+    return [name for name in public() if name not in ELSEWHERE and name.split(".")[0] not in ELSEWHERE]
+
+
+class Oracle(NamedTuple):
+    functions: tuple[str, ...]
+    against: str
+    test: str
+    cases: int
+
+
+@functools.cache
+def oracles() -> list[Oracle]:
+    """Every marked test: what it compares with what, and how many cases its parameters make."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if "mark.oracle(" not in path.read_text(encoding="utf-8"):
+            continue
+        module = importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
+        for name, test in vars(module).items():
+            marks = getattr(test, "pytestmark", []) if name.startswith("test_") else []
+            cases = 1
+            for mark in marks:
+                cases *= len(list(mark.args[1])) if mark.name == "parametrize" else 1
+            for mark in marks:
+                if mark.name == "oracle":
+                    found.append(
+                        Oracle(mark.args, mark.kwargs["against"], f"{path.parent.name}/{path.name}::{name}", cases)
+                    )
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Pinned versions of the packages that serve as oracles (of the newest Python, where they differ)."""
+    text = (ROOT / "requirements-test.txt").read_text(encoding="utf-8") + (ROOT / "requirements.txt").read_text("utf-8")
+    pins = re.findall(r"(?m)^([\w.-]+)==([\w.]+)(?: ; python_version >= \S+)?$", text)
+    return {name.lower(): version for name, version in pins}
+
+
+def package(against: str) -> str:
+    return against.split(":")[0]
+
+
+def mutants() -> dict:
+    """What tools/mutate.py recorded: the date, counts by file, and the survivors with the reason for each."""
+    return json.loads(MUTANTS.read_text(encoding="utf-8"))
+
+
+def mistakes() -> list[str]:
+    """Names of the wrong implementations that the tests catch."""
+    from tests.encodings.test_mistakes import MISTAKES
+
+    names = [name for name, *_ in MISTAKES]
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        family = path.stem.removeprefix("test_")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and re.fullmatch(r"wrong_\w*versions|wrong_t5_buckets", node.name):
+                (last,) = [n.value for n in node.body if isinstance(n, ast.Return)]
+                keys = last.keys if isinstance(last, ast.Dict) else last.elts
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WRONG":
+                keys = node.value.keys if isinstance(node.value, ast.Dict) else []
+            else:
+                continue
+            for key in keys:
+                name = key.value if isinstance(key, ast.Constant) else ast.unparse(key).replace("_", " ")
+                names.append(f"{family}: {name}")
+    return names
+
+
+TEMPLATE = """# What the tests vouch for
+
+Readers copy this code into their models, so it is held to the standard of a numerics library. This page is written by
+`python tools/evidence.py` from the tests themselves; a test fails when it is not current.
+
+- **Oracles** (below): every function that computes an encoding, a bias or a frequency rule is compared with an
+  implementation that is not ours.
+- **Properties**: {properties} tests let hypothesis draw widths, bases, positions and shifts, and check what a scheme
+  promises: relative logits, kept norms, linear shifts, equivariance, rules that change nothing at factor 1.
+- **Training**: gradients against finite differences, a tiny overfit of every scheme, saving and loading, compiled and
+  bfloat16 runs, a trained model moved between layouts (`test_model.py`, `test_race.py`, `test_rope.py`).
+- **Mistakes** (below): wrong versions that must fail.
+- **Mutants** (below): one operator or number changed at a time; some test must turn red.
+- **Notebooks**: their definitions go through the same checks (`test_notebook_code.py`), every claim has its cell
+  (`test_claims.py`), every quoted number its source (`test_sources.py`, `test_quotes.py`), every term its definition
+  (`test_terms.py`).
+
+## Oracles
+
+{comparisons:,} comparisons in {tests} tests. The numbers in the table are cases: combinations of shape, dtype, base,
+offset, heads and factor. The closed forms in `papers/` were written from the papers by someone who had not seen
+`helpers/`, one scalar at a time with 30 digits. Tolerances are counted roundings; `test_oracles.py` explains them.
+Packages: {packages}.
+
+| function | closed form | outside packages |
+|---|---:|---|
+{oracles}
+
+## Mistakes that must fail
+
+Each is run next to the right version, which passes the same check.
+
+{mistakes}
+
+## Mutants
+
+`python tools/mutate.py`, last on {date}: of {mutants} mutants of `helpers/encodings`, {killed} are killed
+({share:.1f}%). The other {left} change no value that anyone computes with, or only a message; each is argued below.
+
+| file | mutants | killed |
+|---|---:|---:|
+{counts}
+
+| file | line | mutant | why nothing turns red |
+|---|---|---|---|
+{survivors}
+"""
+
+
+def properties() -> int:
+    """Number of tests driven by hypothesis."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return sum(len(re.findall(r"(?m)^@given\(", path.read_text(encoding="utf-8"))) for path in files)
+
+
+def page() -> str:
+    """The Markdown of tests/README.md."""
+    by_function: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    for entry in oracles():
+        for function in entry.functions:
+            by_function[function][entry.against] += entry.cases
+    rows = []
+    for function, found in sorted(by_function.items()):
+        others = [f"{against} ({n})" for against, n in sorted(found.items()) if against != PAPERS]
+        rows.append(f"| `{function}` | {found[PAPERS] or ''} | {'; '.join(others)} |")
+    study = mutants()
+    files = study["files"]
+    killed, total = (sum(f[key] for f in files.values()) for key in ("killed", "mutants"))
+    used = sorted({package(entry.against) for entry in oracles()} - {PAPERS}, key=str.lower)
+
+    def code(line: str) -> str:
+        return "`" + line.replace("|", "\\|") + "`"
+
+    return TEMPLATE.format(
+        properties=properties(),
+        comparisons=sum(entry.cases for entry in oracles()),
+        tests=len(oracles()),
+        packages=", ".join(f"{name} {versions()[name.lower()]}" for name in used),
+        oracles="\n".join(rows),
+        mistakes="\n".join(f"- {name}" for name in mistakes()),
+        date=study["date"],
+        mutants=total,
+        killed=killed,
+        share=100 * killed / total,
+        left=len(study["survivors"]),
+        counts="\n".join(f"| `{name}` | {f['mutants']} | {f['killed']} |" for name, f in sorted(files.items())),
+        survivors="\n".join(
+            f"| `{s['file']}` | {code(s['from'])} | {code(s['to'])} | {s['why']} |" for s in study["survivors"]
+        ),
+    )
+
+
+def main() -> int:
+    """Write tests/README.md, or compare it."""
+    text = page()
+    if "--check" in sys.argv:
+        return 0 if PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)}: {sum(e.cases for e in oracles()):,} comparisons in {len(oracles())} tests")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
