@@ -29,6 +29,17 @@ BLOCK = 4
 _seen: Counter = Counter()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nightly", action="store_true", help="also run the tests marked nightly")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--nightly"):
+        left_out = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
 def pytest_configure(config):
     import hypothesis
 
