@@ -11,6 +11,24 @@
 * ``exercises``, ``scorecard``, ``sources`` with ``data/``: checks, and what they check against.
 """
 
-from .display import show, start
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .display import show, start
 
 __all__ = ["show", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    """``show`` and ``start`` on first use (PEP 562): who imports only an encoding does not wait for matplotlib."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import display
+
+    return getattr(display, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
