@@ -25,6 +25,9 @@ SHA256 = {
     "valid": "fd8b13ea9ac4b895f7961c36e1849fe8c98422d6e3c714316c9a2e7849819409",
 }
 
+SOURCE = {"text": PACKAGE, "text_sha256": SHA256}
+"""What a result that rests on the text says of it."""
+
 
 class MissingText(RuntimeError):
     """The text package is not installed; the message says what to install."""

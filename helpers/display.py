@@ -21,7 +21,7 @@ from PIL import Image
 
 from . import facts
 from .race import PRESETS
-from .record import write_whole
+from .store import write_whole
 from .validate import one_of, positive_int, require
 
 STYLE = Path(__file__).with_name("style.mplstyle")

@@ -11,31 +11,18 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import platform
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 
-from . import corpus, race
+from . import corpus, race, store
 from .encodings import SCHEMES
 from .validate import positive_int
 
 CACHE = race.RESULTS.parent / ".cache"
 """Unfinished runs; git ignores it."""
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """What produced a result, without naming the machine. ``device`` as in torch: "cpu", "cuda", "cuda:1"."""
-    return {
-        "torch": torch.__version__.split("+")[0],
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-        "text": corpus.PACKAGE,
-        "text_sha256": corpus.SHA256,
-    }
 
 
 def unit(
@@ -51,7 +38,7 @@ def unit(
         "last": {str(n): round(v, 4) for n, v in result.last.items()},
         "train": [round(v, 3) for v in result.train],
         "seconds": round(result.seconds, 1),
-        "provenance": provenance(device),
+        "provenance": store.provenance(device, **corpus.SOURCE),
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in result.model.state_dict().items()}
     return name, seed, entry, save(weights)
@@ -80,14 +67,7 @@ def add(name: str, seed: int, preset: str, entry: dict[str, Any]) -> None:
     content["seeds"] = dict(sorted(content["seeds"].items(), key=lambda item: int(item[0])))
     path = race.result_file(name, preset)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(content, separators=(",", ":")) + "\n").encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, never half of it."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    store.write_whole(path, (json.dumps(content, separators=(",", ":")) + "\n").encode())
 
 
 def keep_weights(name: str, seed: int, preset: str) -> bool:
@@ -130,7 +110,7 @@ def record(
     for done, (name, seed, entry, weights) in enumerate(results(todo, preset, device, jobs, cluster), 1):
         if keep_weights(name, seed, preset):
             race.result_file(name, preset).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(race.checkpoint_file(name, seed, preset), weights)
+            store.write_whole(race.checkpoint_file(name, seed, preset), weights)
         add(name, seed, preset, entry)
         losses = " ".join(f"{n}: {v:.2f}" for n, v in entry["last"].items())
         print(f"{done}/{len(todo)}  {name:12s} seed {seed}  {losses}  ({entry['seconds']:.0f} s)", flush=True)

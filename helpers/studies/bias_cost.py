@@ -18,7 +18,7 @@ from torch import Tensor
 from ..encodings.alibi import alibi_bias, alibi_slopes
 from ..encodings.base import positions
 from ..model import causal_mask
-from ..record import provenance, write_whole
+from ..store import provenance, write_whole
 from ..validate import positive_int
 
 FILE = Path(__file__).resolve().parents[2] / "results" / "attention_bias.json"
@@ -139,7 +139,7 @@ def main() -> None:
         "bytes": peaks,
         "mask_bytes": [additive_mask(n).nbytes for n in LENGTHS],
         "clock": "processor seconds of one thread, least of 5 calls",
-        "provenance": {k: v for k, v in provenance("cpu").items() if not k.startswith("text")},
+        "provenance": provenance(),
     }
     write_whole(FILE, (json.dumps(table, indent=1) + "\n").encode())
 

@@ -21,7 +21,7 @@ from .. import corpus, race
 from ..encodings.extension import Extension, extend, temperature_factor
 from ..model import CausalLM
 from ..progress import track
-from ..record import provenance, write_whole
+from ..store import provenance, write_whole
 from ..validate import one_of, positive_int, require
 from . import retrieval
 
@@ -180,7 +180,7 @@ def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") ->
     path = result_file(seed, preset)
     settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
     stored = {"seed": seed, "settings": dataclasses.asdict(settings), "tune": dataclasses.asdict(TUNE), "seconds": {}}
-    stored |= {"provenance": provenance(device)}
+    stored |= {"provenance": provenance(device, **corpus.SOURCE)}
     if path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
     if stage in stored:

@@ -24,7 +24,7 @@ from .. import corpus, race
 from ..encodings import Sinusoidal
 from ..encodings.sinusoidal import sinusoidal_table
 from ..model import Block, CausalLM, Context, KVCache
-from ..record import provenance, write_whole
+from ..store import provenance, write_whole
 from ..validate import even_int, one_of, positive_int, require
 
 FILE = race.RESULTS / "door1_quick.json"
@@ -140,7 +140,7 @@ def main(seeds: int = 5) -> None:
     """Record what is missing from :data:`FILE`."""
     torch.set_num_threads(1)
     settings = race.PRESETS["quick"]
-    empty = {"settings": dataclasses.asdict(settings), "provenance": provenance("cpu"), "loss": {}}
+    empty = {"settings": dataclasses.asdict(settings), "provenance": provenance("cpu", **corpus.SOURCE), "loss": {}}
     stored = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else empty
     for variant in VARIANTS:
         losses = stored["loss"].setdefault(variant, {})

@@ -21,7 +21,7 @@ from ..encodings import Encoding, PoPE, RoPE
 from ..model import CausalLM
 from ..progress import track
 from ..race import RESULTS, Settings, learning_rate
-from ..record import provenance, write_whole
+from ..store import provenance, write_whole
 from ..validate import one_of
 
 FILE = RESULTS / "indexing.json"
@@ -139,7 +139,7 @@ def main() -> None:
             run["accuracy"] = [round(a, 4) for a in run["accuracy"]]
             arms[arm][str(seed)] = run
             print(arm, seed, run["accuracy"][-1], run.get("phases_above_zero"), run["seconds"], flush=True)
-    stored = {"task": dataclasses.asdict(TASK), "arms": arms, "provenance": provenance("cpu")}
+    stored = {"task": dataclasses.asdict(TASK), "arms": arms, "provenance": provenance()}
     write_whole(FILE, (json.dumps(stored) + "\n").encode())
 
 

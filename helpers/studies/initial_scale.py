@@ -18,7 +18,7 @@ from .. import race
 from ..encodings import Learned, Sinusoidal
 from ..encodings.learned import interpolate_table
 from ..model import CausalLM
-from ..record import write_whole
+from ..store import write_whole
 from ..validate import one_of
 
 FILE = race.RESULTS / "learned_scale.json"

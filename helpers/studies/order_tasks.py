@@ -236,14 +236,20 @@ def main() -> None:
     """Train the model with BOS once and keep its weights, settings and provenance in ``results/no_encoding``."""
     from safetensors.torch import save
 
-    from ..record import provenance, write_whole
+    from ..store import provenance, write_whole
 
     torch.set_num_threads(1)
     seed, path = 0, lm_file(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     model = train_lm(untrained_lm(seed), steps=LM_STEPS, seed=seed)
     write_whole(path, save(model.state_dict()))
-    note = {"steps": LM_STEPS, "length": 64, "batch": 32, "seed": seed, "provenance": provenance("cpu")}
+    note = {
+        "steps": LM_STEPS,
+        "length": 64,
+        "batch": 32,
+        "seed": seed,
+        "provenance": provenance("cpu", **corpus.SOURCE),
+    }
     write_whole(path.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode())
 
 

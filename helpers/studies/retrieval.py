@@ -29,7 +29,7 @@ from .. import race
 from ..encodings import build
 from ..model import CausalLM
 from ..progress import track
-from ..record import provenance, write_whole
+from ..store import provenance, write_whole
 from ..validate import one_of, positive_int, require
 
 IGNORE = -100
@@ -295,7 +295,7 @@ def record(name: str, seed: int, device: str = "cpu") -> None:
         return
     result = run(name, seed, QUICK, device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made_by = {k: v for k, v in provenance(device).items() if not k.startswith("text")}
+    made_by = provenance(device)
     stored["seeds"][str(seed)] = {
         "accuracy": {str(n): [round(v, 1) for v in result.accuracy[n].tolist()] for n in result.accuracy},
         "train": [round(v, 3) for v in result.train],

