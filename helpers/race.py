@@ -11,22 +11,19 @@ window at every length.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import corpus
+from . import corpus, training
 from .encodings import SCHEMES, build
 from .model import CausalLM
-from .progress import track
 from .validate import one_of, positive_int
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -153,10 +150,12 @@ def batches(data: Tensor, length: int, batch: int, steps: int, seed: int):
 
 def learning_rate(step: int, settings: Settings) -> float:
     """Factor on ``lr``: linear warm-up, then cosine to a tenth."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.55 + 0.45 * math.cos(math.pi * done)
+    return training.cosine_factor(step, settings.warmup, settings.steps)
+
+
+def next_character(model: CausalLM, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean loss of every next character in nats; inputs and targets (B, T)."""
+    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
 
 def train(
@@ -167,52 +166,42 @@ def train(
     label: str = "training",
     checkpoint: Path | None = None,
     every: int = 500,
+    on_step: Callable[[int, Tensor], None] | None = None,
 ) -> list[float]:
-    """Train in place with AdamW and gradient clipping.
+    """Train in place on the text, with AdamW and gradient clipping.
 
     Args:
         model: trained in place, and moved to ``device``.
         settings: of the race.
         seed: of the batches.
         device: "cpu" or "cuda".
-        label: shown with the progress.
-        checkpoint: a file that keeps the state of an unfinished run; if it exists, training goes on from there, and
-            it is removed at the end. None keeps nothing.
+        label: what is trained: shown with the progress, and compared when a checkpoint is taken up.
+        checkpoint: a file that keeps the state of an unfinished run; see :func:`helpers.training.fit`.
         every: steps between two checkpoints.
+        on_step: called after every step with the number of steps done and the loss; see there.
 
     Returns:
         The loss of every step in nats a character.
+
+    Raises:
+        corpus.MissingText: if the text is not installed.
+        store.OtherSettings: if the checkpoint was begun with other settings.
     """
-    model.to(device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
+    return training.fit(
+        model,
+        batches(corpus.load().train, settings.train_len, settings.batch, settings.steps, seed),
+        next_character,
+        steps=settings.steps,
+        lr=settings.lr,
+        schedule=training.cosine(settings.warmup, settings.steps),
+        weight_decay=settings.weight_decay,
+        device=device,
+        label=label,
+        on_step=on_step,
+        checkpoint=checkpoint,
+        settings={"run": label, "seed": seed, **dataclasses.asdict(settings), **corpus.SOURCE},
+        every=every,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, settings))
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    losses: list[Tensor] = []
-    if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        losses = list(saved.pop("losses"))
-        for key, state in saved.items():
-            parts[key].load_state_dict(state)
-    data = batches(corpus.load().train, settings.train_len, settings.batch, settings.steps, seed)
-    data = itertools.islice(data, len(losses), None)  # the batches already seen are drawn again and skipped
-    for inputs, targets in track(data, settings.steps - len(losses), label):
-        loss = F.cross_entropy(model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-        if checkpoint is not None and len(losses) % every == 0:
-            state = {key: part.state_dict() for key, part in parts.items()} | {"losses": torch.stack(losses)}
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return torch.stack(losses).tolist()
 
 
 # -------------------------------------------------------------------------------------------------- evaluation

@@ -11,16 +11,14 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-from .. import corpus, race
+from .. import corpus, race, training
 from ..encodings.extension import Extension, extend, temperature_factor
 from ..model import CausalLM
-from ..progress import track
 from ..store import provenance, write_whole
 from ..validate import one_of, positive_int, require
 from . import retrieval
@@ -121,32 +119,33 @@ def zero_shot(
 
 
 def fine_tune(
-    model: CausalLM, length: int, steps: int, seed: int, tune: TuneSettings = TUNE, device: str = "cpu"
+    model: CausalLM,
+    length: int,
+    steps: int,
+    seed: int,
+    tune: TuneSettings = TUNE,
+    device: str = "cpu",
+    on_step: Callable[[int, torch.Tensor], None] | None = None,
 ) -> list[float]:
     """Train in place on random windows of ``length`` characters; returns the loss of every step.
 
     Warm-up, then a constant learning rate, so that stopping early means the same at every number of steps.
+    ``on_step`` is called with the number of steps done and the loss.
     """
-    return list(_steps(model, length, steps, seed, tune, device))
-
-
-def _steps(model: CausalLM, length: int, steps: int, seed: int, tune: TuneSettings, device: str):
     positive_int("length", length)
-    positive_int("steps", steps)
-    model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=tune.lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / tune.warmup))
     # Another stream of windows than the race drew at this seed.
     data = race.batches(corpus.load().train, length, tune.batch, steps, seed + 500_000)
-    for inputs, targets in track(data, steps, "fine-tuning"):
-        model.train()
-        loss = F.cross_entropy(model(inputs.to(device)).flatten(0, 1), targets.to(device).flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        yield loss.item()
+    return training.fit(
+        model,
+        data,
+        race.next_character,
+        steps=steps,
+        lr=tune.lr,
+        schedule=training.warm_up(tune.warmup),
+        device=device,
+        label="fine-tuning",
+        on_step=on_step,
+    )
 
 
 # ------------------------------------------------------------------------------------------- recorded results
@@ -246,13 +245,15 @@ def record_tuned(seed: int, preset: str, device: str = "cpu") -> dict:
     for name in TUNED:
         model = apply(race.load_model("rope", seed, preset), frequencies(name, TUNE.factor, settings))
         read_at = (*TUNE.read_at, TUNE.longer) if name in LONGER else TUNE.read_at
-        readings, losses = {}, []
-        for step, loss in enumerate(_steps(model, length, read_at[-1], seed, TUNE, device), 1):
-            losses.append(round(loss, 3))
+        readings: dict[str, dict] = {}
+
+        def look(step: int, _, model=model, read_at=read_at, readings=readings) -> None:
             if step in read_at:
                 lengths = (settings.train_len, length)
                 readings[str(step)] = _reading(*race.evaluate(model, settings, device, lengths))
-        rows[name] = {"read": readings, "train": losses}
+
+        losses = fine_tune(model, length, read_at[-1], seed, TUNE, device, look)
+        rows[name] = {"read": readings, "train": [round(v, 3) for v in losses]}
     return rows
 
 

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import training
 from ..encodings import Encoding, PoPE, RoPE
 from ..model import CausalLM
-from ..progress import track
-from ..race import RESULTS, Settings, learning_rate
+from ..race import RESULTS
 from ..store import provenance, write_whole
 from ..validate import one_of
 
@@ -94,23 +94,26 @@ def train(arm: str, seed: int, task: Task = TASK) -> dict[str, Any]:
     torch.manual_seed(seed)
     vocabulary = task.symbols * (1 + len(task.shifts))
     model = CausalLM(vocabulary, task.d_model, task.n_heads, task.n_layers, enc)
-    schedule = Settings(lr=task.lr, steps=task.steps, warmup=task.warmup)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=task.lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, schedule))
     draw, start = torch.Generator().manual_seed(seed), time.perf_counter()
     held_out = batch(task.test, torch.Generator().manual_seed(10_000 + seed), task)
-    steps, accuracy = [], []
-    for step in track(range(1, task.steps + 1), task.steps, f"{arm}, seed {seed}"):
-        ids, answer = batch(task.batch, draw, task)
-        loss = F.cross_entropy(model(ids)[:, task.list_len :].flatten(0, 1), answer.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
+    steps: list[int] = []
+    accuracy: list[float] = []
+
+    def look(step: int, _) -> None:
         if step % task.every == 0:
             steps.append(step)
             accuracy.append(score(model, *held_out, task))
+
+    training.fit(
+        model,
+        (batch(task.batch, draw, task) for _ in range(task.steps)),
+        lambda model, ids, answer: F.cross_entropy(model(ids)[:, task.list_len :].flatten(0, 1), answer.flatten()),
+        steps=task.steps,
+        lr=task.lr,
+        schedule=training.cosine(task.warmup, task.steps),
+        label=f"{arm}, seed {seed}",
+        on_step=look,
+    )
     found = {"step": steps, "accuracy": accuracy, "seconds": round(time.perf_counter() - start, 1)}
     if isinstance(enc, PoPE):
         found["phases_above_zero"] = (enc.delta > 0).float().mean().item()

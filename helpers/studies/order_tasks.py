@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import corpus, race
+from .. import corpus, race, training
 from ..encodings import Encoding, build
 from ..model import CausalLM, Encoder
-from ..progress import track
 from ..validate import one_of, positive_int, require
 
 A, B = 0, 1
@@ -99,18 +98,22 @@ def accuracy(
     one_of("task", task, TASKS)
     positive_int("seed", seed, at_least=0)
     s = settings or Settings()
-    model = make_encoder(encoding, seed, s).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=s.lr, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / s.warmup))
+    model = make_encoder(encoding, seed, s)
     generator = torch.Generator().manual_seed(seed)
     name = encoding if isinstance(encoding, str) else type(encoding).__name__
-    for _ in track(range(s.steps), s.steps, f"{task}, {name}, seed {seed}"):
-        ids, labels = TASKS[task](s.batch, s, generator)
-        loss = F.cross_entropy(model.pooled(ids.to(device)), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    training.fit(
+        model,
+        (TASKS[task](s.batch, s, generator) for _ in range(s.steps)),
+        lambda model, ids, labels: F.cross_entropy(model.pooled(ids), labels),
+        steps=s.steps,
+        lr=s.lr,
+        schedule=training.warm_up(s.warmup),
+        betas=(0.9, 0.999),
+        weight_decay=0.01,
+        clip=None,
+        device=device,
+        label=f"{task}, {name}, seed {seed}",
+    )
     ids, labels = sample(task, s.test, seed=10**6, settings=s)
     with torch.no_grad():
         return (model.eval().pooled(ids.to(device)).argmax(-1).cpu() == labels).float().mean().item()
@@ -166,19 +169,17 @@ def train_lm(model: CausalLM, steps: int = 300, length: int = 64, batch: int = 3
     """
     data = corpus.load().train
     settings = dataclasses.replace(race.PRESETS["quick"], steps=steps)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
+    chunks = (windows(data, batch, length + 1, seed=1000 * seed + step) for step in range(steps))
+    training.fit(
+        model,
+        ((ids[:, :-1], ids[:, 1:]) for ids in chunks),
+        race.next_character,
+        steps=steps,
+        lr=settings.lr,
+        schedule=training.cosine(settings.warmup, steps),
+        weight_decay=settings.weight_decay,
+        label="no encoding, with BOS",
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: race.learning_rate(step, settings))
-    model.train()
-    for step in track(range(steps), steps, "no encoding, with BOS"):
-        ids = windows(data, batch, length + 1, seed=1000 * seed + step)
-        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
     return model.eval()
 
 

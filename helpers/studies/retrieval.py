@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from .. import race
+from .. import race, training
 from ..encodings import build
 from ..model import CausalLM
-from ..progress import track
 from ..store import provenance, write_whole
 from ..validate import one_of, positive_int, require
 
@@ -186,28 +185,29 @@ def make_model(name: str, settings: Settings = QUICK, seed: int = 0, **kwargs) -
 # -------------------------------------------------------------------------------------------- train and read out
 
 
+def answers(model: CausalLM, ids: Tensor, targets: Tensor) -> Tensor:
+    """Mean loss of the answers alone in nats; ids and targets (B, T)."""
+    return F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+
+
 def train(model: CausalLM, settings: Settings, seed: int, device: str = "cpu", label: str = "recall") -> list[float]:
     """Train in place: AdamW, one cycle of the learning rate, clipping; returns the loss of every step in nats.
 
     To fine-tune at another length pass ``dataclasses.replace(settings, train_len=256, batch=8, steps=60, lr=1e-3)``.
     """
-    model.to(device).train()
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
+    data = (make_batch(settings, settings.batch, settings.train_len, generator) for _ in range(settings.steps))
+    return training.fit(
+        model,
+        data,
+        answers,
+        steps=settings.steps,
+        lr=settings.lr,
+        schedule=training.one_cycle(settings.lr, settings.steps),
+        weight_decay=settings.weight_decay,
+        device=device,
+        label=label,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=settings.steps)
-    losses = []
-    for _ in track(range(settings.steps), settings.steps, label):
-        ids, targets = make_batch(settings, settings.batch, settings.train_len, generator)
-        loss = F.cross_entropy(model(ids.to(device)).flatten(0, 1), targets.to(device).flatten(), ignore_index=IGNORE)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-    return torch.stack(losses).tolist()
 
 
 @torch.no_grad()
