@@ -8,10 +8,10 @@ import json
 import re
 from pathlib import Path
 
-import tasks
+from tools.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = {path.name[:2]: path for path in tasks.select(None, ROOT)}
+FILES = {path.name[:2]: path for path in Project(ROOT).all()}
 
 
 @functools.cache

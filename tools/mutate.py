@@ -212,16 +212,16 @@ def study(jobs: list[tuple[str, str, str]], limit: int, at_once: int) -> Iterato
         yield running.pop(child), os.waitstatus_to_exitcode(status) == 0
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Mutate, test, and record the survivors."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="tasks.py mutate", description=main.__doc__)
     files = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != "__init__")
     parser.add_argument("--only", nargs="+", choices=files, default=files)
     parser.add_argument("--sample", type=int, help="at most so many mutants a file; nothing is recorded")
     parser.add_argument("--survivors", action="store_true", help="only the mutants that survived last time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tested at a time")
     parser.add_argument("--limit", type=int, default=300, help="seconds of the processor that a mutant may take")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"files": {}, "survivors": []}
     known = {(s["file"], s["from"], s["to"]): s["why"] for s in record["survivors"]}
     jobs = []

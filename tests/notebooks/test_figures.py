@@ -21,22 +21,23 @@ import pytest
 from PIL import Image, ImageOps
 
 import conftest
-import tasks
 from helpers import facts
 from helpers.display import STYLE, pixel_sha256, render
 from tools import sameness
+from tools.parameters import declared as declared_parameters
+from tools.project import Project, code_cells, load, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "figures"
-MANIFEST = tasks.read_json(FIGURES / "manifest.json")
-NOTEBOOKS = tasks.select(None, ROOT)
+MANIFEST = read_json(FIGURES / "manifest.json")
+NOTEBOOKS = Project(ROOT).all()
 FILES = sorted(FIGURES.glob("*.png"))
 
 
 def saved(path: Path) -> list[tuple[str, bytes, str]]:
     """(name, PNG bytes, alternative text) of every picture saved in a notebook."""
     found = []
-    for cell in tasks.code_cells(tasks.load(path)):
+    for cell in code_cells(load(path)):
         for output in cell["outputs"]:
             if "image/png" in output.get("data", {}):
                 png = base64.b64decode("".join(output["data"]["image/png"]))
@@ -58,7 +59,7 @@ def test_figures_of_a_notebook_are_the_files_and_the_manifest_lines(path):
         assert entry["notebook"] == number and entry["alt"] == alt
         assert entry["sha256_pixels"] == pixel_sha256(file)
         # committed figures come from the notebook as it stands, in the quick preset
-        declared = {key: default for key, (_, default) in tasks.declared(path).items()}
+        declared = {key: default for key, (_, default) in declared_parameters(path).items()}
         assert entry["parameters"]["preset"] == "quick"
         for key, value in entry["parameters"].items():
             assert key not in declared or declared[key] == value, f"{name}: drawn with {key}={value}"

@@ -12,11 +12,15 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 
-import tasks
+from tools import stamp
+from tools.notebook import KERNELSPEC, canonical
+from tools.parameters import declared as declared_parameters
+from tools.project import Project, tags
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = tasks.project(ROOT)
-FILES = tasks.select(None, ROOT)
+PROJECT = Project(ROOT)
+TABLE = PROJECT.table
+FILES = PROJECT.all()
 TAGS = {
     *("parameters", "setup", "exercise", "check", "hide-input"),
     *("nbval-ignore-output", "nbval-check-output", "nbval-skip"),
@@ -86,7 +90,7 @@ def headings(nb: SimpleNamespace) -> list[tuple[int, str]]:
 def test_is_a_valid_notebook_in_canonical_form(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert tasks.canonical(notebook) == path.read_text(encoding="utf-8"), "save it with: tasks.py execute"
+    assert canonical(notebook) == path.read_text(encoding="utf-8"), "run: python3 tasks.py format"
 
 
 @one_each
@@ -98,7 +102,7 @@ def test_was_run_from_top_to_bottom(path):
 @one_each
 def test_metadata_are_the_few_that_are_the_same_everywhere(path):
     nb = read(path)
-    assert nb.raw["metadata"] == {"kernelspec": tasks.KERNELSPEC, "language_info": {"name": "python"}}
+    assert nb.raw["metadata"] == {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
     assert (nb.raw["nbformat"], nb.raw["nbformat_minor"]) == (4, 5)
     assert all(set(cell["metadata"]) <= {"tags", "jupyter"} for cell in nb.cells)
 
@@ -108,14 +112,14 @@ def test_tags_are_known_and_cell_ids_readable(path):
     nb = read(path)
     claims = {claim["id"] for claim in CLAIMS}
     for cell in nb.cells:
-        for tag in tasks.tags(cell):
+        for tag in tags(cell):
             assert tag in TAGS or tag.startswith("claim-"), f"cell {cell['id']}: unknown tag {tag!r}"
             assert not tag.startswith("claim-") or tag[6:] in claims, f"cell {cell['id']}: {tag[6:]} not in claims.json"
         assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", cell["id"]), f"cell id {cell['id']!r}"
         assert not re.fullmatch(r"(?=.*\d)[0-9a-f]{8}(-[0-9a-f-]+)?", cell["id"]), (
             f"cell id {cell['id']!r} says nothing"
         )
-    ignored = [c for c in nb.code if {"nbval-ignore-output", "nbval-skip"} & set(tasks.tags(c))]
+    ignored = [c for c in nb.code if {"nbval-ignore-output", "nbval-skip"} & set(tags(c))]
     assert len(ignored) * 5 <= len(nb.code), f"{len(ignored)} of {len(nb.code)} cells are not checked"
 
 
@@ -148,7 +152,7 @@ def test_names_no_machine(path):
 @one_each
 def test_printed_numbers_are_stable(path):
     for cell, output in outputs(read(path)):
-        if "nbval-ignore-output" in tasks.tags(cell):
+        if "nbval-ignore-output" in tags(cell):
             continue
         text = join(output.get("text")) + join(output.get("data", {}).get("text/plain"))
         found = re.search(r"tensor\([^)]*\d\.\d{4,}[^)]*\)|\d(?:\.\d+)?e-\d\d\b", text)
@@ -192,22 +196,23 @@ def test_markdown_pictures_have_alternative_text(path):
 
 @one_each
 def test_navigation_and_setup_are_current(path):
-    assert tasks.stamped_notebook(path, TABLE, ROOT) == path.read_text(encoding="utf-8"), "run: tasks.py stamp"
+    current = stamp.stamped_notebook(path, PROJECT)
+    assert current == path.read_text(encoding="utf-8"), "run: python3 tasks.py stamp"
     nb = read(path)
     index = next(i for i, entry in enumerate(TABLE["notebooks"]) if entry["file"] == path.name)
-    assert nb.cells[0]["source"] == tasks.nav_top(TABLE, index)
-    assert nb.cells[-1]["source"] == tasks.nav_bottom(TABLE, index)
-    setup = [cell for cell in nb.code if "setup" in tasks.tags(cell)]
-    assert [cell["source"] for cell in setup] == [tasks.setup_source(TABLE)]
+    assert nb.cells[0]["source"] == stamp.nav_top(TABLE, index)
+    assert nb.cells[-1]["source"] == stamp.nav_bottom(TABLE, index)
+    setup = [cell for cell in nb.code if "setup" in tags(cell)]
+    assert [cell["source"] for cell in setup] == [stamp.setup_source(PROJECT)]
     assert len(setup[0]["source"].splitlines()) <= 12
     assert nb.code[0] is setup[0], "the setup cell is the first code cell"
 
 
 @one_each
 def test_parameters_cell_has_the_common_names(path):
-    cells = [cell for cell in read(path).code if "parameters" in tasks.tags(cell)]
+    cells = [cell for cell in read(path).code if "parameters" in tags(cell)]
     assert len(cells) == 1
-    declared = tasks.declared(path)
+    declared = declared_parameters(path)
     for name, expected in PARAMETERS.items():
         assert declared.get(name) == expected, f"{name}: {declared.get(name)}, not {expected}"
     assert all(kind for kind, _ in declared.values()), "every parameter has a type"

