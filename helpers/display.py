@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +18,13 @@ import torch
 from IPython.display import Markdown, display
 from PIL import Image
 
-from . import facts
-from .race import PRESETS
-from .store import write_whole
-from .validate import one_of, positive_int, require
+from . import facts, knobs
+from .plotting import Picture
+from .store import locked, write_whole
+from .validate import one_of, require
 
 STYLE = Path(__file__).with_name("style.mplstyle")
+NOTEBOOKS = ("01", "02", "03", "04", "05", "06")
 
 
 @dataclass
@@ -59,53 +59,66 @@ def start(
         seed: of torch; NumPy's generators take theirs from ``default_rng(seed)``.
         device: "cpu" or "cuda".
         figures_dir: folder to write figures to, relative to where Python was started; None writes nothing.
-        parameters: the notebook's own knobs, noted in the manifest of the figures.
+        parameters: the notebook's own knobs (``helpers/knobs.py``), noted in the manifest of the figures.
 
     Raises:
-        ValueError: on an unknown notebook, preset or device, a negative seed, or "cuda" without a GPU.
+        ValueError: on an unknown notebook or knob, on a value that does not fit its knob, on "cuda" without a GPU,
+            and on a ``figures_dir`` that cannot be written to or whose manifest.json is not the course's.
     """
     global _course
-    require(bool(re.fullmatch(r"0[1-6]", str(notebook))), "notebook", notebook, 'pass "01" to "06".')
-    one_of("preset", preset, PRESETS)
-    one_of("device", device, ("cpu", "cuda"))
+    one_of("notebook", notebook, NOTEBOOKS)
+    noted = {"preset": preset, "seed": seed, **parameters}
+    for name, value in {**noted, "device": device, "figures_dir": figures_dir}.items():
+        knobs.check(name, value)
     require(device == "cpu" or torch.cuda.is_available(), "device", device, 'no GPU is visible to PyTorch; pass "cpu".')
-    positive_int("seed", seed, at_least=0)
+    folder = None if figures_dir is None else _usable(Path(figures_dir).expanduser())
     torch.set_num_threads(1)  # shared hosts report more cores than they give: two threads can be ten times slower
     torch.manual_seed(seed)
     plt.style.use(["default", STYLE])
     warnings.filterwarnings("ignore", message=".*IProgress.*")
-    folder = None if figures_dir is None else Path(figures_dir).expanduser()
-    noted = {"preset": preset, "seed": seed, **parameters}
     _course = Course(notebook, preset, seed, device, folder, noted)
     return _course
 
 
-def show(fig: plt.Figure, name: str, alt: str, caption: str, interactive: Any = None) -> None:
-    """Display a figure as PNG with alt text and caption, and close it.
+def _usable(folder: Path) -> Path:
+    """The folder, made if need be, once it is known that figures can be written there: minutes before the first is."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / MANIFEST):
+            read_manifest(folder)
+    except OSError as error:
+        raise ValueError(f"figures_dir={str(folder)!r}: cannot be written to ({error}); name another folder.") from None
+    return folder
+
+
+def show(
+    picture: Picture | plt.Figure,
+    name: str | None = None,
+    alt: str | None = None,
+    caption: str | None = None,
+    interactive: Any = None,
+) -> None:
+    """Display a picture as PNG with alternative text and caption, and close its figure.
 
     Args:
-        fig: a matplotlib figure. It must carry the message alone: it is what GitHub shows.
-        name: "NN_slug", which is also the file name under ``figures_dir``.
-        alt: what is to be seen, in eight words or more, for whoever cannot see it.
-        caption: one visible sentence.
-        interactive: a plotly figure to go with it. JupyterLab shows it when the mouse enters the picture.
+        picture: what to show, with name, alternative text and caption. A notebook whose pictures do not bring these
+            yet passes the matplotlib figure and the four arguments that follow, which mean what they mean there.
+        name, alt, caption, interactive: as in :class:`helpers.plotting.Picture`; only with a bare figure.
 
     Raises:
-        ValueError: on a name that does not start with the notebook's number, a short alt text, or no caption.
+        ValueError: on a name that does not start with the notebook's number, and on what ``Picture`` refuses.
     """
-    require(
-        bool(re.fullmatch(r"0[1-6]_[a-z0-9_]+", name)), "name", name, 'use "NN_slug" in lower case, as in "01_hero".'
-    )
+    if not isinstance(picture, Picture):
+        picture = Picture(picture, name or "", alt or "", caption or "", interactive)
+    name, alt = picture.name, picture.alt
     require(not _course.notebook or name[:2] == _course.notebook, "name", name, f"must start with {_course.notebook}_.")
-    require(len(alt.split()) >= 8, "alt", alt, "say in eight words or more what is to be seen.")
-    require(bool(caption.strip()), "caption", caption, "write one sentence.")
-    png = render(fig)
-    plt.close(fig)
+    png = render(picture.fig)
+    plt.close(picture.fig)
     bundle: dict[str, Any] = {"image/png": png, "text/plain": alt}
-    if interactive is not None:
-        bundle["application/vnd.plotly.v1+json"] = plotly_json(interactive)
+    if picture.interactive is not None:
+        bundle["application/vnd.plotly.v1+json"] = plotly_json(picture.interactive)
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}, "figure": name})
-    display(Markdown(f"*{caption}*"))
+    display(Markdown(f"*{picture.caption}*"))
     if _course.figures_dir is not None:
         write(png, name, alt)
 
@@ -113,14 +126,39 @@ def show(fig: plt.Figure, name: str, alt: str, caption: str, interactive: Any = 
 def render(fig: plt.Figure) -> bytes:
     """PNG file of a figure, with what it shows written into it (``helpers/facts.py``).
 
-    The same bytes each time on one machine. Lines and bars are reduced to the 256 colors that fit them best, a third
-    of the size and no difference that an eye could see; a color map keeps all of its colors, or it would show steps.
+    The same bytes each time on one machine.
     """
     pixels, shown = facts.draw(fig)
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if not facts.has_color_map(shown):
-        image = image.quantize(256, dither=Image.Dither.NONE)
-    return facts.embed(image, shown)
+    return facts.embed(palette_image(pixels), shown)
+
+
+def palette_image(pixels: np.ndarray) -> Image.Image:
+    """An image of at most 256 colors, a third of the size in a file.
+
+    The palette starts with the most frequent color and takes, again and again, the color that is worst served,
+    its distance from the palette weighted by how many pixels have it. So a color map keeps its colors (what fills
+    20 pixels moves by a few of 255), and what gives way are the rare mixtures at the edges of letters. Taking
+    averages of similar colors instead, as Pillow's own reduction does, shows as steps in a color map.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+    """
+    code = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)  # (height, width)
+    codes = np.unique(code)
+    place = np.searchsorted(codes, code.ravel())
+    weight = np.log2(1 + np.bincount(place))
+    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)  # (colors, 3)
+    distance, entry = np.full(len(colors), 256), np.zeros(len(colors), dtype=np.uint8)
+    palette: list[np.ndarray] = []
+    while len(palette) < 256 and distance.any():
+        chosen = colors[(distance * weight).argmax()]
+        new = np.abs(colors - chosen).max(axis=1)
+        entry[new < distance] = len(palette)
+        distance = np.minimum(distance, new)
+        palette.append(chosen)
+    image = Image.fromarray(entry[place].reshape(code.shape))
+    image.putpalette(np.array(palette, dtype=np.uint8).tobytes())
+    return image
 
 
 def pixel_sha256(png: bytes) -> str:
@@ -128,23 +166,40 @@ def pixel_sha256(png: bytes) -> str:
     return hashlib.sha256(np.ascontiguousarray(plt.imread(io.BytesIO(png), format="png")).tobytes()).hexdigest()
 
 
+MANIFEST = "manifest.json"
+FIELDS = ("notebook", "parameters", "alt", "matplotlib", "size", "sha256_pixels")
+
+
 def write(png: bytes, name: str, alt: str) -> None:
-    """Write ``figures_dir/name.png`` and its line in ``manifest.json``."""
+    """Write ``figures_dir/name.png`` and its line in ``manifest.json``; several notebooks may share the folder."""
     folder = _course.figures_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{name}.png", png)
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    height, width = plt.imread(io.BytesIO(png), format="png").shape[:2]
-    manifest[name] = {
-        "notebook": _course.notebook,
-        "parameters": _course.parameters,
-        "alt": alt,
-        "matplotlib": matplotlib.__version__,
-        "size": [width, height],
-        "sha256_pixels": pixel_sha256(png),
-    }
-    write_whole(path, (json.dumps(dict(sorted(manifest.items())), indent=1) + "\n").encode())
+    width, height = Image.open(io.BytesIO(png)).size
+    entry = (_course.notebook, _course.parameters, alt, matplotlib.__version__, [width, height], pixel_sha256(png))
+    with locked(folder / MANIFEST):
+        manifest = read_manifest(folder)
+        manifest[name] = dict(zip(FIELDS, entry, strict=True))
+        write_whole(folder / f"{name}.png", png)
+        write_whole(folder / MANIFEST, (json.dumps(dict(sorted(manifest.items())), indent=1) + "\n").encode())
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """Figure name -> what made it, from a folder's ``manifest.json``; empty if there is none.
+
+    Raises:
+        ValueError: if the file is broken, or not a manifest of this course: it is somebody else's, and stays.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        ours = all(set(FIELDS) <= set(entry) for entry in manifest.values())
+    except (ValueError, AttributeError, TypeError):  # not JSON, not a dictionary of dictionaries
+        ours = False
+    require(
+        ours, "figures_dir", str(folder), f"its {MANIFEST} is not one of this course's figures; name another folder."
+    )
+    return manifest
 
 
 def plotly_json(figure: Any, digits: int = 4) -> dict:

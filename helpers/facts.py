@@ -88,11 +88,6 @@ def read(png: bytes) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
 
 
-def has_color_map(facts: dict[str, Any]) -> bool:
-    """Whether a color map is drawn: an image, or a mesh, or points or lines colored by a value."""
-    return any("values" in artist for part in facts["axes"] for artist in part["drawn"])
-
-
 def normal(text: str) -> str:
     """A text as it is compared: the long minus of axis labels becomes a hyphen, white space one blank."""
     return re.sub(r"\s+", " ", text.replace("\N{MINUS SIGN}", "-")).strip()

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from torch import Tensor
 
 from .encodings import SCHEMES
-from .validate import one_of
+from .validate import one_of, require
 
 if TYPE_CHECKING:
     from .race import Band, Result
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with everything that is shown beside it, made where it is drawn: words and drawing share their data.
+
+    Attributes:
+        fig: a matplotlib figure. It must carry the message alone: it is what GitHub shows.
+        name: "NN_slug", NN the notebook: also the file's name.
+        alt: what is to be seen, in eight words or more, for whoever cannot see it.
+        caption: one visible sentence.
+        interactive: a plotly figure to go with it. JupyterLab shows it when the mouse enters the picture.
+
+    Raises:
+        ValueError: on a name of another form, a short alternative text, or no caption.
+    """
+
+    fig: plt.Figure
+    name: str
+    alt: str
+    caption: str
+    interactive: Any = None
+
+    def __post_init__(self) -> None:
+        form = bool(re.fullmatch(r"0[1-6]_[a-z0-9_]+", self.name))
+        require(form, "name", self.name, 'use "NN_slug" in lower case, as in "01_hero".')
+        require(len(self.alt.split()) >= 8, "alt", self.alt, "say in eight words or more what is to be seen.")
+        require(bool(self.caption.strip()), "caption", self.caption, "write one sentence.")
+
 
 DIVERGING = "RdBu_r"
 """Color map for signed values; ``cividis`` (the default) for the rest."""

@@ -9,8 +9,7 @@ import numpy as np
 import seaborn as sns
 
 from .. import plotting
-from ..display import show
-from ..plotting import ACCENT, INK, MUTED
+from ..plotting import ACCENT, INK, MUTED, Picture
 
 LEARNED, GIVEN, NOTHING = plotting.color("learned"), plotting.color("sinusoidal"), plotting.color("none")
 
@@ -119,9 +118,9 @@ TEXTS: dict[str, tuple[str, str]] = {
 """name -> what is to be seen, for whoever cannot see it; and the visible sentence under the picture."""
 
 
-def put(fig: plt.Figure, name: str, interactive=None) -> None:
-    """Show a figure of this notebook with its texts."""
-    show(fig, name, *TEXTS[name], interactive=interactive)
+def titled(fig: plt.Figure, name: str, interactive=None) -> Picture:
+    """A figure of this notebook with its texts."""
+    return Picture(fig, name, *TEXTS[name], interactive=interactive)
 
 
 def waves(real: np.ndarray, noise: np.ndarray, first: int, periods: Sequence[str]) -> plt.Figure:

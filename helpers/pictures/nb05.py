@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from .. import plotting
 from ..plotting import ACCENT, INK, MUTED, color, label, line
-from ..race import Band
+
+if TYPE_CHECKING:
+    from ..race import Band
 
 
 def _lengths(ax: plt.Axes, lengths: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 from ..encodings.extension import RULES, extend, rotations
 from ..encodings.rope import rope_frequencies
 from ..plotting import ACCENT, INK, MUTED
-from ..studies.context_extension import Recorded
+
+if TYPE_CHECKING:
+    from ..studies.context_extension import Recorded
 
 # One color, line and marker a rule, through the whole notebook.
 STYLES: dict[str, dict] = {

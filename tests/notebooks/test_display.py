@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
+import multiprocessing
+import re
 import warnings
 
 import matplotlib
@@ -14,8 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import display, plotting
+from helpers import display, knobs, plotting, race
 from helpers.encodings import SCHEMES
+from helpers.plotting import Picture
+from tests.notebook_code import FILES, code, tree
 
 ALT = "A line that rises from zero to three in four steps"
 
@@ -46,6 +51,15 @@ def test_one_picture_is_one_bundle_and_one_caption(shown):
     assert Image.open(io.BytesIO(bundle[0]["image/png"])).format == "PNG"
     assert caption[0].data == "*A line.*"
     assert not plt.fignum_exists(fig.number), "the figure stays open: IPython would show it a second time"
+
+
+def test_a_picture_brings_its_words_along(shown):
+    picture = Picture(figure(), "01_line", ALT, "A line.", go.Figure(go.Scatter(y=[0, 1])))
+    display.show(picture)
+    (bundle, kwargs), (caption, _) = shown
+    assert set(bundle[0]) == {"image/png", "text/plain", "application/vnd.plotly.v1+json"}
+    assert bundle[0]["text/plain"] == ALT and kwargs["metadata"]["figure"] == "01_line"
+    assert caption[0].data == "*A line.*"
 
 
 def test_an_interactive_figure_rides_in_the_same_bundle(shown):
@@ -125,11 +139,78 @@ def test_a_folder_gets_the_picture_and_its_line_in_the_manifest(shown, tmp_path)
     assert manifest["01_alpha"]["sha256_pixels"] != entry["sha256_pixels"]
 
 
+def shows(number: str, folder: str, pictures: int) -> None:
+    """What one notebook does in its own process: start, and show pictures into a folder."""
+    display.display = lambda *args, **kwargs: None
+    display.start(number, figures_dir=folder)
+    for k in range(pictures):
+        display.show(figure(), f"{number}_line{k}", alt=ALT, caption="A line.")
+
+
+def test_two_notebooks_share_a_folder_and_lose_nothing(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    both = [spawn.Process(target=shows, args=(number, str(tmp_path), 12)) for number in ("01", "02")]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    pictures = {path.stem: display.pixel_sha256(path.read_bytes()) for path in tmp_path.glob("*.png")}
+    manifest = display.read_manifest(tmp_path)
+    assert len(pictures) == 24 and {name: entry["sha256_pixels"] for name, entry in manifest.items()} == pictures
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".png"} <= {"manifest.json", LOCK}
+
+
+LOCK = ".manifest.json.lock"
+
+
+@pytest.mark.parametrize("content", ['{"name": "my web app"}', "[1, 2]", "not JSON", '{"icons": {"src": "a.png"}}'])
+def test_a_manifest_that_is_not_ours_is_refused_and_stays(shown, tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match="figures_dir=.*manifest.json is not one of this course's.*another folder"):
+        display.start("01", figures_dir=str(tmp_path))
+    assert (tmp_path / "manifest.json").read_text() == content
+
+
+def test_a_folder_that_cannot_be_used_is_noticed_at_the_start(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="figures_dir=.*cannot be written to.*another folder"):
+        display.start("01", figures_dir=str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_the_same_figure_gives_the_same_bytes(shown):
     display.start("01")
     assert display.render(figure()) == display.render(figure())
     image = Image.open(io.BytesIO(display.render(figure())))
     assert "Software" not in image.info and "Creation Time" not in image.info
+
+
+def pixels_of(fig) -> np.ndarray:
+    fig.canvas.draw()
+    return np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()
+
+
+def off_by(pixels: np.ndarray, image: Image.Image, at_least: int) -> int:
+    """By how much the colors that fill ``at_least`` pixels have moved, of 255."""
+    moved = np.abs(np.asarray(image.convert("RGB")).astype(int) - pixels).max(-1)
+    _, place, count = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    return int(moved.ravel()[count[place.ravel()] >= at_least].max())
+
+
+def test_a_color_map_keeps_its_colors_and_lines_theirs():
+    plt.style.use(["default", display.STYLE])
+    fig, axes = plt.subplots(1, 2)
+    for ax, signed in zip(axes, (True, False), strict=True):
+        values = np.sin(np.arange(64)[:, None] * 10_000.0 ** (-np.arange(64) / 64))
+        plotting.matrix(ax, values, signed=signed, colorbar="value")
+    pixels = pixels_of(fig)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000, "no work for a palette"
+    assert off_by(pixels, display.palette_image(pixels), 20) <= 6
+    averaged = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
+    assert off_by(pixels, averaged, 20) > 10, "Pillow's own reduction has become as good: use it"
+    pixels = pixels_of(figure())
+    assert off_by(pixels, display.palette_image(pixels), 1) <= 3
 
 
 def test_the_pixel_hash_sees_pixels_not_compression():
@@ -147,24 +228,84 @@ def test_start_sets_style_seed_and_threads(shown):
     display.start("03", seed=7)
     assert torch.rand(1) == a and torch.get_num_threads() == 1
     assert plt.rcParams["figure.constrained_layout.use"] and plt.rcParams["image.cmap"] == "cividis"
-    course = display.start("03", preset="full", width=3)
-    assert course.parameters == {"preset": "full", "seed": 0, "width": 3}
+    course = display.start("02", preset="full", d_model=32)
+    assert course.parameters == {"preset": "full", "seed": 0, "d_model": 32}
+
+
+@pytest.mark.parametrize("notebook", ["1", 1, "07"])
+def test_start_knows_six_notebooks(notebook):
+    with pytest.raises(ValueError, match=f"notebook={notebook!r}: choose one of '01'"):
+        display.start(notebook)
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs", "words"),
+    ("knob", "value", "words"),
     [
-        (("1",), {}, 'notebook=\'1\': pass "01" to "06"'),
-        ((1,), {}, "notebook=1"),
-        (("01",), {"preset": "slow"}, "preset='slow': choose one of 'quick', 'full'"),
-        (("01",), {"device": "tpu"}, "device='tpu'"),
-        (("01",), {"seed": -1}, "seed=-1"),
-        (("01",), {"seed": "0"}, "seed='0'"),
+        ("preset", "slow", 'choose one of "quick", "full"'),
+        ("device", "tpu", 'choose one of "cpu", "cuda"'),
+        ("seed", -1, "whole number from 0"),
+        ("seed", "0", "whole number.*It is text: leave out the quotes"),
+        ("seed", 1.0, "whole number"),
+        ("seed", 2**32, "whole number"),
+        ("seed", True, "whole number"),
+        ("figures_dir", "", "name a folder"),
+        ("figures_dir", 3, "name a folder"),
+        ("pretrained", "False", "True or False.*It is text"),
+        ("pretrained", 1, "True or False"),
+        ("sentence", "a b c", "five words, the first and the fourth the same"),
+        ("sentence", "a b c d e", "five words"),
+        ("sentence", "a a b a c", "five words"),
+        ("base", 0, "above 1"),
+        ("base", float("nan"), "above 1"),
+        ("base", float("inf"), "above 1"),
+        ("base", "500", "above 1.*It is text"),
+        ("d_model", 30, "multiple of 4 from 32 on"),
+        ("d_model", 64.0, "multiple of 4"),
+        ("head_dim", 7, "multiple of 8"),
+        ("head_dim", 0, "multiple of 8"),
+        ("n_heads", 0, "at least 1"),
+        ("factor", 0.5, "above 1"),
+        ("factor", "8", "above 1.*It is text"),
+        ("width", 3, "no notebook has it; choose from preset, seed"),
     ],
 )
-def test_what_start_refuses(args, kwargs, words):
-    with pytest.raises(ValueError, match=words):
-        display.start(*args, **kwargs)
+def test_a_value_that_does_not_fit_is_refused_before_any_work(knob, value, words, tmp_path):
+    name = "parameter='width'" if knob == "width" else f"{knob}={value!r}"
+    with pytest.raises(ValueError) as caught:
+        display.start("04", **({"figures_dir": str(tmp_path / "new")} | {knob: value}))
+    assert str(caught.value).startswith(f"{name}: ") and re.search(words, str(caught.value))
+    assert not (tmp_path / "new").exists()
+
+
+def declared(number: str) -> dict[str, ast.expr]:
+    """Name -> default, of what a notebook's parameters cell declares."""
+    (cell,) = [cell for cell in code(number) if "parameters" in cell["tags"]]
+    return {node.target.id: node.value for node in tree(cell).body if isinstance(node, ast.AnnAssign)}
+
+
+@pytest.mark.parametrize("number", FILES)
+def test_every_knob_of_a_notebook_is_checked_and_its_default_fits(number):
+    (call,) = [
+        node for cell in code(number) for node in ast.walk(tree(cell))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "helpers.start"
+    ]  # fmt: skip
+    passed = {keyword.arg for keyword in call.keywords} - {None}
+    passed |= {key.value for cell in code(number) for node in ast.walk(tree(cell)) for key in knobs_of(node)}
+    assert passed == set(declared(number)), "hand every knob to helpers.start, which checks it"
+    for name, default in declared(number).items():
+        knobs.check(name, ast.literal_eval(default))
+
+
+def knobs_of(node: ast.AST) -> list[ast.Constant]:
+    """Keys of ``knobs = {"base": base}``, which a notebook hands on as ``**knobs``."""
+    named = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "knobs"
+    return node.value.keys if named else []
+
+
+def test_every_knob_is_one_of_a_notebook_and_the_presets_are_those_of_the_race():
+    assert set(knobs.KNOBS) == {name for number in FILES for name in declared(number)}
+    for preset in race.PRESETS:
+        knobs.check("preset", preset)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
