@@ -175,8 +175,8 @@ Readers copy this code into their models, so it is held to the standard of a num
 - **Mistakes** (below): wrong versions that must fail.
 - **Mutants** (below): one operator or number changed at a time; some test must turn red.
 - **Notebooks**: their definitions go through the same checks (`test_notebook_code.py`), every claim has its cell
-  (`test_claims.py`), every quoted number its source (`test_sources.py`, `test_quotes.py`), every term its definition
-  (`test_terms.py`).
+  (`test_claims.py`), every number quoted from a paper is the one in `helpers/data/published.json` (`test_quotes.py`,
+  `test_sources.py`), links lead somewhere, formulas parse, words are spelled (`test_prose.py`). No test pins a phrase.
 
 ## Oracles
 

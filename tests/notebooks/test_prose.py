@@ -19,7 +19,7 @@ from spellchecker import SpellChecker
 
 from helpers import sources
 from tests.notebook_code import FILES, ROOT, cells, code
-from tests.notebooks.test_notebooks import broken_links
+from tests.notebooks.test_notebooks import broken_links, pages
 
 WORDS = ROOT / "tests" / "words.txt"
 MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$\n]+?)(?<!\s)\$(?!\d)", re.S)
@@ -32,8 +32,8 @@ def documents() -> dict[str, str]:
         path.stem: "\n\n".join(cell["source"] for cell in cells(number) if cell["type"] == "markdown")
         for number, path in FILES.items()
     }
-    for path in [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md"]:
-        out[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
+    for path in pages():
+        out[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
     return out
 
 
@@ -182,7 +182,7 @@ def test_links_in_captions_lead_somewhere(number):
     content = json.loads(FILES[number].read_text(encoding="utf-8"))["cells"]
     shown = [o.get("data", {}).get("text/markdown", "") for cell in content for o in cell.get("outputs", [])]
     text = "\n\n".join("".join(part) for part in shown)
-    assert len(text.split()) > 40 and broken_links(FILES[number], text) == []
+    assert text.strip() and broken_links(FILES[number], text) == []
 
 
 def test_the_tests_of_addresses_notice_errors():
