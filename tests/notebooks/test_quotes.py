@@ -154,7 +154,7 @@ def unmarked(text: str) -> list[str]:
         quotes = NAMED.search(sentence) or MARK.search(sentence)
         rest = re.sub(r"\]\([^)\s]*\)|https?://\S+|<!--.*?-->", " ", MARK.sub(" ", sentence))
         rest = re.sub(r"(?i)\b(?:sections?|tables?|figures?|Llama|transformers) [A-Z]?[\d.]+", " ", MATH.sub(" ", rest))
-        rest = re.sub(r"\b\d+\.\d+\.\d+\b|\b[A-Za-z]\w*-\d[\w.-]*", " ", rest)  # versions, names of models
+        rest = re.sub(r"\b\d+\.\d+\.\d+\b|\barXiv[: ][\d.]+|\b[A-Za-z]\w*-\d[\w.-]*", " ", rest)  # versions, models
         for number in re.findall(rf"{NUMBER}(?![\w])", rest):
             value = float(re.sub(r"[,\\]", "", number))
             if "." in number and (quotes or value in telling()):
