@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 
 class Stop(Exception):
@@ -30,10 +29,3 @@ def child_environment(**more: str) -> dict:
     env.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy two-core machine can be ten times slower
     env.pop("MPLBACKEND", None)  # with Agg forced from outside, kernels show no figure at all
     return env
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, never half of it; lines end the same anywhere."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(text.encode("utf-8"))
-    os.replace(temporary, path)

@@ -69,8 +69,8 @@ def progress_of(path: Path) -> Iterator[Progress]:
     progress = Progress(path, len(code_cells(load(path))))
     try:
         yield progress
-    except BaseException as error:
-        progress.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+    except BaseException:
+        progress.end("stopped")
         raise
     progress.end()
 
@@ -102,7 +102,8 @@ def run(path: Path, parameters: dict[str, Any], progress: Progress) -> Any:
 
             def cell_complete(cell, *args, **more):
                 counted = cell.cell_type == "code" and cell.source.strip() and "injected-parameters" not in tags(cell)
-                if counted and not cell.metadata.papermill.get("exception"):
+                failed = cell.metadata.papermill.get("exception") or sys.exc_info()[0]
+                if counted and not failed:
                     progress.cell()
                 return complete(cell, *args, **more)
 
@@ -111,7 +112,7 @@ def run(path: Path, parameters: dict[str, Any], progress: Progress) -> Any:
 
     engine = f"course-{progress.number}"  # one for each notebook: each reports to its own progress
     papermill_engines.register(engine, Engine)
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         executed = papermill.execute_notebook(
             str(path),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import Stop, many, say, write_whole
+from helpers.store import write_whole
+
+from .common import Stop, many, say
 from .notebook import canonical, read
 from .project import Project
 
@@ -37,6 +39,6 @@ def main(argv: list[str], project: Project | None = None) -> int:
     if args.check and stale:
         raise Stop(f"not in the course's form: {names}. Run: python3 tasks.py format")
     for path, text in stale.items():
-        write_whole(path, text)
+        write_whole(path, text.encode())
     say(f"saved in the course's form: {names}" if stale else f"{many(len(args.paths), 'notebook')}: nothing to change")
     return 0

@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .common import Stop, say, write_whole
+from helpers.store import write_whole
+
+from .common import Stop, say
 from .format import unformatted
 from .project import Project, read_json
 
@@ -176,6 +178,6 @@ def main(argv: list[str], project: Project | None = None) -> int:
         if problems:
             raise Stop("\n".join(problems))
     for path, text in stale.items():
-        write_whole(path, text)
+        write_whole(path, text.encode())
     say(f"stamped: {names}" if stale else "everything generated is current")
     return 0

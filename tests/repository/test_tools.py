@@ -5,6 +5,7 @@ Tiny notebooks are executed in a miniature of the course.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -16,9 +17,10 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
-from tools import check, execute, figures, format, lab, parameters, pretrained, stamp
+from tools import check, execute, figures, format, lab, parameters, pretrained, sameness, stamp
 from tools.common import Stop
 from tools.notebook import KERNELSPEC, doubtful
 from tools.project import Project, load
@@ -39,9 +41,11 @@ from IPython.display import display
 png = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC")
 display({"image/png": png, "text/plain": "alt"}, raw=True, metadata={"figure": "02_dot"})
 if figures_dir is not None:
+    import matplotlib
     folder = pathlib.Path(figures_dir)
+    line = {"notebook": "02", "parameters": {"base": base}, "alt": "a", "size": [1, 1], "sha256_pixels": ""}
     (folder / "02_dot.png").write_bytes(png)
-    (folder / "manifest.json").write_text(json.dumps({"02_dot": {"notebook": "02", "base": base}}))"""
+    (folder / "manifest.json").write_text(json.dumps({"02_dot": {**line, "matplotlib": matplotlib.__version__}}))"""
 
 
 def notebook(*cells: str) -> str:
@@ -55,6 +59,12 @@ def notebook(*cells: str) -> str:
         nbformat.v4.new_markdown_cell("", id="nav-bottom"),
     ]
     return nbformat.writes(made)
+
+
+def entry(number: str, **more: object) -> dict:
+    """A line of the manifest."""
+    line = {"notebook": number, "parameters": {}, "alt": "a", "matplotlib": figures.here(), "size": [1, 1]}
+    return {**line, "sha256_pixels": "", **more}
 
 
 @pytest.fixture
@@ -72,7 +82,7 @@ def course(tmp_path):
     path.write_text(notebook(FIGURE, "print('a', end='')\nprint('b')"), encoding="utf-8")
     (tmp_path / "figures" / "01_old.png").write_bytes(b"old")
     (tmp_path / "figures" / "02_gone.png").write_bytes(b"old")
-    manifest = {"01_old": {"notebook": "01"}, "02_gone": {"notebook": "02"}}
+    manifest = {"01_old": entry("01"), "02_gone": entry("02")}
     (tmp_path / "figures" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return Project(tmp_path)
 
@@ -197,7 +207,7 @@ def test_execute_saves_the_same_bytes_twice_and_its_figures(course):
     assert "".join(code[3]["outputs"][0]["text"]) == "ab\n", "one stream, merged"
     assert "".join(code[1]["source"]) == PARAMETERS and len(code) == 4, "papermill's own cell is not saved"
     # this notebook's old figure is gone, the other notebook's is kept
-    assert set(pictures) == {"01_old.png", "02_dot.png", "manifest.json"}
+    assert set(pictures) - {".manifest.json.lock"} == {"01_old.png", "02_dot.png", "manifest.json"}
     assert set(json.loads(pictures["manifest.json"])) == {"01_old", "02_dot"}
 
 
@@ -206,8 +216,8 @@ def test_figures_goes_through_papermill_with_parameters(course, capsys):
     before, source = contents(course.figures), contents(course.notebooks)
     out = course.root / "out"
     assert figures.main(["--only", "2", "-p", "base", "500", "--out", str(out)], course) == 0
-    assert set(contents(out)) == {"02_dot.png", "manifest.json"}
-    assert json.loads((out / "manifest.json").read_text())["02_dot"]["base"] == 500
+    assert set(contents(out)) - {".manifest.json.lock"} == {"02_dot.png", "manifest.json"}
+    assert json.loads((out / "manifest.json").read_text())["02_dot"]["parameters"] == {"base": 500}
     assert contents(course.figures) == before and contents(course.notebooks) == source
     shown = capsys.readouterr().out
     assert "02  done: 3 of 3 cells" in shown and "1 figure of 1 notebook" in shown
@@ -229,8 +239,8 @@ else:
     course = add_notebook(course, "03_learned.ipynb", notebook(wait.format(mine=first, other=second)))
     the_notebook(course).write_text(notebook(wait.format(mine=second, other=first), FIGURE), encoding="utf-8")
     assert figures.main(["--jobs", "2", "--out", str(course.root / "out")], course) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert {line[:2] for line in lines[:-1]} == {"02", "03"}, "every line says which notebook"
+    lines = [line for line in capsys.readouterr().out.splitlines() if " cell" in line]
+    assert len(lines) >= 4 and {line[:2] for line in lines} == {"02", "03"}, "every line says which notebook"
 
 
 @pytest.mark.slow
@@ -261,12 +271,13 @@ def test_a_killed_kernel_is_explained(course, tool):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
-@pytest.mark.parametrize("command", ["figures", "execute", "test"])
+@pytest.mark.parametrize("command, number", [("figures", "SIGINT"), ("execute", "SIGTERM"), ("test", "SIGTERM")])
 def test_interruption_leaves_everything_as_it_was_and_nothing_running(course, command, number):
     root = course.root
     shutil.copy(ROOT / "tasks.py", root)
     shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "store.py"):
+        shutil.copy(ROOT / "helpers" / name, root / "helpers")
     flag = root / "running"
     wait = f"import os, pathlib, time\npathlib.Path({str(flag)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
     path = the_notebook(course)
@@ -279,7 +290,7 @@ def test_interruption_leaves_everything_as_it_was_and_nothing_running(course, co
     started = time.perf_counter()
     while not (flag.exists() and flag.read_text()) and process.poll() is None and time.perf_counter() - started < 120:
         time.sleep(0.1)
-    process.send_signal(number)  # to this process alone, as `kill` does
+    process.send_signal(getattr(signal, number))  # to this process alone, as `kill` does
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
     assert path.read_bytes() == before and contents(course.figures) == pictures
@@ -302,6 +313,209 @@ def test_doubtful_outputs_are_named():
     fine = cell(output_type="stream", name="stdout", text=["0x1"])
     words = [" ".join(doubtful({"cells": [one]})) for one in (address, stderr, picture, fine)]
     assert "address" in words[0] and "careful" in words[1] and "helpers.show" in words[2] and not words[3]
+
+
+# ------------------------------------------------------------------------------------------- what changed, and what not
+
+
+def picture(title: str = "loss +0.12", noise: float = 0.0) -> bytes:
+    """A figure as the notebooks draw them; ``noise`` moves its curve as another processor does."""
+    from matplotlib.figure import Figure
+
+    from helpers.display import render
+
+    fig = Figure(figsize=(3, 2))
+    axes = fig.subplots()
+    x = np.linspace(0, 600, 100)
+    axes.plot(x, (1.6 + 2 * np.exp(-x / 90)) * (1 + noise * np.random.default_rng(0).standard_normal(100)))
+    axes.set(title=title, xlabel="step")
+    return render(fig)
+
+
+def fresh_folder(folder: Path, **pictures: bytes) -> Path:
+    """What one notebook's run wrote: name -> PNG."""
+    folder.mkdir()
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
+    manifest = {name: entry(name[:2], sha256_pixels=str(hash(png))) for name, png in pictures.items()}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def test_a_picture_that_is_the_same_leaves_file_and_manifest_alone(tmp_path):
+    target = tmp_path / "figures"
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture()})], target, ["02"])
+    before = contents(target)
+    elsewhere = picture(noise=1e-3)
+    assert elsewhere != picture()
+    done = figures.install([fresh_folder(tmp_path / "b", **{"02_loss": elsewhere})], target, ["02"])
+    assert done == (1, []) and contents(target) == before
+
+
+@pytest.mark.parametrize("title", ["loss +0.13", "lost +0.12"])
+def test_one_digit_or_one_word_replaces_the_picture(tmp_path, title):
+    target = tmp_path / "figures"
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture()})], target, ["02"])
+    number, changed = figures.install([fresh_folder(tmp_path / "b", **{"02_loss": picture(title)})], target, ["02"])
+    assert number == 1 and "'loss +0.12' became" in changed[0] and title in changed[0]
+    assert (target / "02_loss.png").read_bytes() == picture(title)
+    assert json.loads((target / "manifest.json").read_text())["02_loss"]["sha256_pixels"] == str(hash(picture(title)))
+
+
+def test_another_alternative_text_changes_the_manifest_and_not_the_file(tmp_path):
+    target = tmp_path / "figures"
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture()})], target, ["02"])
+    folder = fresh_folder(tmp_path / "b", **{"02_loss": picture(noise=1e-3)})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["02_loss"]["alt"] = "another"
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert figures.install([folder], target, ["02"]) == (1, ["02_loss: its line in the manifest"])
+    saved = json.loads((target / "manifest.json").read_text())["02_loss"]
+    assert saved["alt"] == "another" and saved["sha256_pixels"] == str(hash(picture()))
+    assert (target / "02_loss.png").read_bytes() == picture()
+
+
+def outputs(text: str, png: bytes, y: float = 1.0) -> list:
+    shown = {"image/png": base64.b64encode(png).decode(), "text/plain": "alt", sameness.PLOTLY: {"y": [y]}}
+    return [
+        nbformat.v4.new_output("stream", text=text),
+        nbformat.v4.new_output("display_data", shown, metadata={"figure": "02_loss"}),
+    ]
+
+
+def run_of(*outputs_of_cells: list) -> nbformat.NotebookNode:
+    cells = [nbformat.v4.new_code_cell("x", id=f"c{n}", outputs=out) for n, out in enumerate(outputs_of_cells)]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_execute_keeps_the_outputs_in_which_nothing_changed(tmp_path):
+    """One changed word replaces a cell's output, and even then the picture that is the same keeps its bytes."""
+    saved, elsewhere = picture(), picture(noise=1e-3)
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": saved})], tmp_path / "figures", ["02"])
+    fresh = fresh_folder(tmp_path / "b", **{"02_loss": elsewhere})
+    before = run_of(outputs("same", saved), outputs("before", saved), outputs("same", saved))
+    after = run_of(outputs("same", elsewhere, 1.001), outputs("now", elsewhere, 1.001), outputs("same", elsewhere, 2))
+    execute.keep_pictures(after, fresh, tmp_path / "figures")
+    execute.keep_outputs(before, after)
+    assert after.cells[0].outputs == outputs("same", saved, 1.0)
+    assert after.cells[1].outputs == outputs("now", saved, 1.001)
+    assert after.cells[2].outputs == outputs("same", saved, 2)
+    assert (fresh / "02_loss.png").read_bytes() == saved
+
+
+@pytest.mark.slow
+def test_an_edit_during_the_run_is_kept(course):
+    path = the_notebook(course)
+    text = notebook(FIGURE, f"import pathlib\npathlib.Path({str(path)!r}).write_text('edited')")
+    path.write_text(text, encoding="utf-8")
+    before = contents(course.figures)
+    with pytest.raises(Stop, match="was saved by somebody else while it ran"):
+        execute.main([], course)
+    assert path.read_text(encoding="utf-8") == "edited" and contents(course.figures) == before
+
+
+@pytest.mark.slow
+def test_another_matplotlib_leaves_figures_alone(course, monkeypatch, capsys):
+    before = contents(course.figures)
+    monkeypatch.setattr(figures, "here", lambda: "2.0.0")
+    assert figures.main([], course) == 0
+    shown = capsys.readouterr().out
+    assert "figures/ stays as it is" in shown and "--out" in shown and ".cache/figures" in shown
+    assert contents(course.figures) == before
+    assert set(contents(course.root / ".cache" / "figures")) >= {"02_dot.png", "manifest.json"}
+    with pytest.raises(Stop, match="--redraw"):
+        execute.main([], course)
+    assert execute.main(["--redraw"], course) == 0
+    assert "02_dot.png" in contents(course.figures)
+
+
+# ----------------------------------------------------------------------------------------- nothing of others is touched
+
+
+def test_pictures_that_no_manifest_names_stay(tmp_path):
+    target = tmp_path / "figures"
+    target.mkdir()
+    (target / "02_holiday.png").write_bytes(b"mine")
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture()})], target, ["02"])
+    figures.install([fresh_folder(tmp_path / "b", **{"02_other": picture()})], target, ["02"])
+    assert set(contents(target)) - {".manifest.json.lock"} == {"02_holiday.png", "02_other.png", "manifest.json"}
+    assert (target / "02_holiday.png").read_bytes() == b"mine"
+
+
+def test_a_picture_of_the_same_name_that_is_not_ours_stays(tmp_path):
+    target = tmp_path / "figures"
+    target.mkdir()
+    (target / "02_loss.png").write_bytes(b"mine")
+    with pytest.raises(Stop, match="02_loss.png is there already and is not a figure of this course"):
+        figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture()})], target, ["02"])
+    assert (target / "02_loss.png").read_bytes() == b"mine" and not (target / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("foreign", ['{"name": "my web app"}', '{"02_loss": {"notebook": "03"}}', "[]"])
+def test_a_foreign_manifest_is_refused_before_anything_runs(course, foreign):
+    out = course.root / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text(foreign, encoding="utf-8")
+    with pytest.raises(Stop, match="was not written by this course"):
+        figures.main(["--out", str(out)], course)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"manifest.json": foreign}
+
+
+def test_a_damaged_manifest_is_named_with_the_way_back(course):
+    (course.figures / "manifest.json").write_text('{"02_gone": {', encoding="utf-8")
+    with pytest.raises(Stop, match=r"manifest.json is damaged .*git -C .*figures checkout -- manifest.json"):
+        figures.main([], course)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(course, monkeypatch):
+    (course.root / "file").write_text("")
+    with pytest.raises(Stop, match="cannot be written to"):
+        figures.main(["--out", str(course.root / "file" / "out")], course)
+
+    def read_only(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(figures.tempfile, "TemporaryFile", read_only)
+    for tool in (figures, execute):
+        with pytest.raises(Stop, match=r"figures cannot be written to \(Read-only file system\)"):
+            tool.main([], course)
+
+
+def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "figures"
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture(), "02_old": picture()})], target, ["02"])
+    before = contents(target)
+    fresh = fresh_folder(tmp_path / "b", **{"02_loss": picture("a"), "02_new": picture("b")})
+    write, written = Path.write_bytes, []
+
+    def full(path, data):
+        written.append(path)
+        if len(written) == 3:
+            write(path, data[:10])
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError):
+            figures.install([fresh], target, ["02"])
+    assert len(written) == 3 and contents(target) == before
+
+
+@pytest.mark.slow
+def test_many_runs_into_one_folder_lose_nothing(tmp_path):
+    """Ten processes, each with a picture of its own."""
+    code = "import sys, pathlib; from tools import figures; p = pathlib.Path;" + (
+        "figures.install([p(sys.argv[1])], p(sys.argv[2]), [sys.argv[3]], lambda a, b: a != b)"
+    )
+    names = [f"{number:02}_loss" for number in range(10)]
+    folders = [fresh_folder(tmp_path / name, **{name: b"png"}) for name in names]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder), str(tmp_path / "out"), folder.name[:2]], cwd=ROOT)
+        for folder in folders
+    ]
+    assert [process.wait() for process in running] == [0] * len(names)
+    assert list(json.loads((tmp_path / "out" / "manifest.json").read_text())) == names
 
 
 # ------------------------------------------------------------------------------------------------ saved without a run
