@@ -14,20 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .encodings.base import Encoding, NoEncoding, positions
-from .validate import positive_int, require
-
-
-class Context(NamedTuple):
-    """What one forward pass shares between its layers."""
-
-    encoding: Encoding
-    state: Any
-    rotation: Any  # the state for door 2: another one only while reading a cache of keys already rotated
-    k_pos: Tensor  # (B or 1, S) or (B or 1, S, axes)
-    allowed: Tensor  # bool (B or 1, 1, T, S)
-    is_causal: bool  # allowed is the plain causal square, so the kernel can make it itself
-    is_full: bool  # allowed is True everywhere, so no mask is needed
-    merged: dict  # the last bias added to the mask: schemes that return one tensor for all layers pay once
+from .validate import positive_int, readable, require
 
 
 def causal_mask(q_len: int, k_len: int, device: torch.device | str | None = None) -> Tensor:
@@ -36,8 +23,43 @@ def causal_mask(q_len: int, k_len: int, device: torch.device | str | None = None
     return mask.tril(k_len - q_len)[None, None]
 
 
+class AttentionMask:
+    """Who may see whom in one forward pass, and what the fused kernel takes for it.
+
+    It keeps the last bias that a layer handed in, merged with the mask: a scheme that returns one tensor for all layers
+    pays for one merge.
+
+    Attributes:
+        allowed: bool (B or 1, 1, T, S).
+        is_causal: ``allowed`` is the plain causal square, so the kernel can make it itself.
+        is_full: ``allowed`` is True everywhere, so no mask is needed.
+    """
+
+    def __init__(self, allowed: Tensor, is_causal: bool = False, is_full: bool = False):
+        self.allowed, self.is_causal, self.is_full = allowed, is_causal, is_full
+        self._bias: Tensor | None = None
+        self._merged: Tensor | None = None
+
+    def merge(self, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """The ``attn_mask`` of ``scaled_dot_product_attention``: None, ``allowed``, or the bias with -inf elsewhere."""
+        if bias is None:
+            return None if self.is_causal or self.is_full else self.allowed
+        if self._bias is not bias:
+            self._bias, self._merged = bias, bias.to(dtype).masked_fill(~self.allowed, -math.inf)
+        return self._merged
+
+
+class Context(NamedTuple):
+    """What one forward pass shares between its layers. Only the encoding looks into the two states."""
+
+    encoding: Encoding
+    state: Any  # what its ``prepare`` returned
+    rotation: Any  # the same, or for door 2 alone another: while reading a cache of keys already rotated
+    mask: AttentionMask
+
+
 class KVCache:
-    """Keys *before* door 2, values and positions, one entry a layer: each read applies door 2 to all keys afresh.
+    """Keys *before* door 2, values and positions, one entry per layer: each read applies door 2 to all keys afresh.
 
     Args:
         after_rotation: store keys *after* door 2 instead, as most inference engines do. Cheaper, and wrong as soon
@@ -46,8 +68,8 @@ class KVCache:
 
     def __init__(self, after_rotation: bool = False):
         self.after_rotation = after_rotation
-        self.k_pos: Tensor | None = None
-        self.allowed: Tensor | None = None  # (B, S) bool: slots that hold a real token
+        self.k_pos: Tensor | None = None  # (B or 1, S) or (B or 1, S, axes)
+        self.real: Tensor | None = None  # (B, S) bool: slots that hold a real token; None: all of them
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +99,7 @@ class Attention(nn.Module):
         require(n_heads % n_kv_heads == 0, "n_kv_heads", n_kv_heads, f"must divide n_heads={n_heads}.")
         self.n_heads, self.n_kv_heads, self.head_dim, self.layer = n_heads, n_kv_heads, d_model // n_heads, layer
         self.qkv = nn.Linear(d_model, (n_heads + 2 * n_kv_heads) * self.head_dim, bias=False)
-        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
     def forward(
         self, x: Tensor, ctx: Context, cache: KVCache | None = None, need_weights: bool = False
@@ -99,31 +121,28 @@ class Attention(nn.Module):
             k, k_rot, v = (a.repeat_interleave(group, dim=1) for a in (k, k_rot, v))
         bias = enc.bias(q, k, state, layer)  # door 3
         scale = self.head_dim**-0.5 if enc.scale is None else enc.scale
+        # Logits are float32 at least, so that a bias is never rounded: in bfloat16, 4,000 and 4,001 are one number.
+        # (A float32 mask for half-precision queries would do on a CPU; some kernels of GPUs refuse or misread it.)
+        wide = torch.promote_types(v.dtype, torch.float32)
 
         if need_weights or enc.needs_weights:
-            logits = q_rot @ k_rot.transpose(-1, -2) * scale  # (B, H, T, S)
+            logits = q_rot.to(wide) @ k_rot.to(wide).transpose(-1, -2) * scale  # (B, H, T, S)
             if bias is not None:
                 logits = logits + bias
-            weights = logits.masked_fill(~ctx.allowed, -math.inf).softmax(-1)
+            logits = logits.masked_fill(~ctx.mask.allowed, -math.inf)
+            blind = (logits == -math.inf).all(-1, keepdim=True)  # sees no key at all: no weight, as in the fused kernel
+            weights = logits.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
             mixed = weights.to(v.dtype) @ v
             extra = enc.values(weights, state, layer)  # side entrance
-            mixed = mixed if extra is None else mixed + extra
+            mixed = mixed if extra is None else mixed + extra.to(v.dtype)
         else:
-            weights = None
-            mask = None if bias is None and (ctx.is_causal or ctx.is_full) else merge(ctx, bias, q_rot.dtype)
-            causal = mask is None and ctx.is_causal
-            mixed = F.scaled_dot_product_attention(q_rot, k_rot, v, attn_mask=mask, is_causal=causal, scale=scale)
-        return self.out(mixed.transpose(1, 2).reshape(batch, t, -1)), weights if need_weights else None
-
-
-def merge(ctx: Context, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The additive mask of ``scaled_dot_product_attention``; kept while layers return the very same bias tensor."""
-    if bias is None:
-        return ctx.allowed
-    if ctx.merged.get("bias") is not bias:
-        ctx.merged["bias"] = bias
-        ctx.merged["mask"] = bias.to(dtype).masked_fill(~ctx.allowed, -math.inf)
-    return ctx.merged["mask"]
+            weights, dtype = None, v.dtype if bias is None else wide
+            mask = ctx.mask.merge(bias, dtype)
+            mixed = F.scaled_dot_product_attention(
+                q_rot.to(dtype), k_rot.to(dtype), v.to(dtype), mask, is_causal=mask is None and ctx.mask.is_causal,
+                scale=scale,
+            ).to(v.dtype)  # fmt: skip
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, t, -1)), weights if need_weights else None
 
 
 class Block(nn.Module):
@@ -183,10 +202,10 @@ class Transformer(nn.Module):
         require(
             isinstance(self.encoding, Encoding), "encoding", encoding, "pass an Encoding (see helpers.encodings.build)."
         )
-        self.tokens = nn.Embedding(vocab_size, d_model)
+        self.token_embedding = nn.Embedding(vocab_size, d_model)
         self.blocks = nn.ModuleList(Block(d_model, n_heads, n_kv_heads, i) for i in range(n_layers))
         self.norm = nn.LayerNorm(d_model)
-        self.head = nn.Linear(d_model, out_dim, bias=False)
+        self.lm_head = nn.Linear(d_model, out_dim, bias=False)
         shape = {"d_model": d_model, "n_heads": n_heads, "head_dim": d_model // n_heads}
         for name, value in shape.items():  # broadcasting would hide most misfits
             stated = getattr(self.encoding, name, value)
@@ -204,7 +223,8 @@ class Transformer(nn.Module):
 
         Args:
             ids: (B, T) token ids, or (B, T, d_model) embeddings already made.
-            position_ids: (B or 1, T), or (B or 1, T, axes); by default 0 .. T-1, counted on from a cache.
+            position_ids: (B or 1, T), or (B or 1, T, axes). By default 0 .. T-1; after a cache they go on from its
+                largest id of a real token, which is not its length if a picture or padding came before.
             attention_mask: bool (B, T), True for real tokens (padding), or (B or 1, 1, T, S) for any pattern
                 (packed documents). The causal mask is applied on top, by slot, never by position id.
             cache: keys and values of earlier tokens; new ones are added to it.
@@ -214,33 +234,26 @@ class Transformer(nn.Module):
             (B, T, d_model), and a list of (B, H, T, S), empty unless ``need_weights``.
 
         Raises:
-            ValueError: on ids, positions, a mask or a cache that do not fit, or whatever the encoding refuses.
+            ValueError: on ids, positions, a mask or a cache that do not fit, or whatever the encoding refuses. What can
+                be known only by reading numbers (ids outside the vocabulary, positions that are not finite, a query
+                that sees nothing) goes unnoticed on the meta device and in a compiled model.
         """
         self._check_ids(ids)
-        batch, t = ids.shape[:2]
         past = 0 if cache is None else len(cache)
         if past:
-            kept = cache.layers[0][0].shape[0]
+            kept, batch = cache.layers[0][0].shape[0], ids.shape[0]
             require(kept == batch, "cache", f"{kept} sequences", f"ids have {batch}; start a new KVCache().")
-        q_pos = positions(t, past, ids.device) if position_ids is None else position_ids.to(ids.device)
-        axes = self.encoding.axes
-        fits = q_pos.ndim in (2, 3) and q_pos.shape[0] in (1, batch) and q_pos.shape[1] == t
-        fits = fits and (q_pos.ndim == 2 or (axes > 1 and q_pos.shape[2] == axes))
-        remedy = f"must be (1 or {batch}, {t}{f', {axes}' * (axes > 1)}) for this encoding."
-        require(fits, "position_ids", tuple(q_pos.shape), remedy)
-        wide = q_pos.is_floating_point() or q_pos.dtype in (torch.int32, torch.int64)
-        require(wide, "position_ids", q_pos.dtype, "distances would wrap around: use position_ids.long().")
-        k_pos = q_pos if past == 0 else _cat(cache.k_pos, q_pos)
-        allowed, real, plain = self._who_sees_whom(batch, t, past, attention_mask, cache, ids.device)
-        state = rotation = self.encoding.prepare(q_pos, k_pos, allowed)
+        q_pos = self._positions(ids, position_ids, cache)
+        k_pos = _cat(cache.k_pos, q_pos) if past else q_pos
+        mask, real = self._mask(ids, attention_mask, cache)
+        state = rotation = self.encoding.prepare(q_pos, k_pos, mask.allowed)
         if past and cache.after_rotation:  # door 2 turns the new keys only: the old ones were turned on their way in
-            rotation = self.encoding.prepare(q_pos, q_pos, allowed[..., past:])
-        is_causal, is_full = plain and self.causal and past == 0, plain and (not self.causal or t == 1)
-        ctx = Context(self.encoding, state, rotation, k_pos, allowed, is_causal, is_full, {})
+            rotation = self.encoding.prepare(q_pos, q_pos, mask.allowed[..., past:])
+        ctx = Context(self.encoding, state, rotation, mask)
         if cache is not None:
-            cache.k_pos, cache.allowed = k_pos, real
+            cache.k_pos, cache.real = k_pos, real
 
-        x = self.tokens(ids) if ids.ndim == 2 else ids
+        x = self.token_embedding(ids) if ids.ndim == 2 else ids
         x = self.encoding.embed(x, state)  # door 1
         weights = []
         for block in self.blocks:
@@ -250,65 +263,124 @@ class Transformer(nn.Module):
 
     def _check_ids(self, ids: Tensor) -> None:
         """ValueError unless ids are (B, T) token ids of the vocabulary, or (B, T, d_model) embeddings."""
-        vocab_size, d_model = self.tokens.weight.shape
+        vocab_size, d_model = self.token_embedding.weight.shape
         require(ids.ndim in (2, 3), "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
         require(0 not in ids.shape[:2], "ids", tuple(ids.shape), "pass at least one token.")
         if ids.ndim == 3:
             require(ids.shape[2] == d_model, "ids", tuple(ids.shape), f"embeddings must be {d_model} wide.")
             return
         require(ids.dtype in (torch.int64, torch.int32), "ids", ids.dtype, "token ids are integers: use ids.long().")
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere it would wait for the device
+        if ids.device.type == "cpu" and readable(ids):  # elsewhere it would wait for the device
             low, high = (bound.item() for bound in torch.aminmax(ids))
             require(0 <= low and high < vocab_size, "ids", (low, high), f"must lie in 0 .. {vocab_size - 1}.")
 
-    def _who_sees_whom(
-        self,
-        batch: int,
-        t: int,
-        past: int,
-        attention_mask: Tensor | None,
-        cache: KVCache | None,
-        device: torch.device,
-    ) -> tuple[Tensor, Tensor | None, bool]:
-        """The mask (B or 1, 1, T, S), the real slots (B, S) or None, and whether nothing but causality forbids."""
-        if self.causal:
-            allowed = causal_mask(t, past + t, device)
-        else:
-            allowed = torch.ones(1, 1, t, past + t, dtype=torch.bool, device=device)
-        new, old = None, None if cache is None else cache.allowed
-        if attention_mask is not None:
-            if attention_mask.is_floating_point():  # of 0 and -inf, to be added to logits, it would be read backwards
-                zero_or_one = ((attention_mask == 0) | (attention_mask == 1)).all().item()
-                remedy = "must be True or 1 where a token is real; an additive mask says the opposite: pass mask == 0."
-                require(zero_or_one, "attention_mask", attention_mask.dtype, remedy)
-            mask = attention_mask.bool().to(device)
-            shape = tuple(mask.shape)
-            if mask.ndim == 2:
-                require(shape == (batch, t), "attention_mask", shape, f"must be (batch, seq_len) = {(batch, t)}.")
-                new = mask
-            else:
-                fits = mask.ndim == 4 and shape[0] in (1, batch) and shape[1:] == (1, t, past + t)
-                remedy = f"must be {(batch, t)} for padding, or (1 or {batch}, 1, {t}, {past + t}) for any pattern."
-                require(fits, "attention_mask", shape, remedy)
-                allowed = allowed & mask
-                sees = allowed.any(-1).all().item()
-                require(sees, "attention_mask", shape, "every query must see at least one key: let it see itself.")
-        if new is None and old is None:
-            return allowed, None, attention_mask is None
-        ones = torch.ones(batch, past + t, dtype=torch.bool, device=device)
-        real = torch.cat([ones[:, :past] if old is None else old, ones[:, past:] if new is None else new], 1)
-        # A padding query may look at itself, so that its softmax has something to sum over; nobody reads it.
-        itself = torch.eye(t, past + t, dtype=torch.bool, device=device).roll(past, 1)
-        return allowed & (real[:, None, None] | itself), real, False
+    def _positions(self, ids: Tensor, position_ids: Tensor | None, cache: KVCache | None) -> Tensor:
+        """Positions of the queries on the device of ids, checked: (B or 1, T), or (B or 1, T, axes)."""
+        (batch, t), axes = ids.shape[:2], self.encoding.axes
+        if position_ids is None:
+            new = positions(t, device=ids.device)
+            return new if not cache else _continue(cache.k_pos, cache.real, new)
+        shape, remedy = tuple(position_ids.shape), f"must be (1 or {batch}, {t}{f', {axes}' * (axes > 1)})"
+        fits = len(shape) in (2, 3) and shape[0] in (1, batch) and shape[1] == t
+        fits = fits and (len(shape) == 2 or (axes > 1 and shape[2] == axes))
+        require(fits, "position_ids", shape, f"{remedy} for this encoding.")
+        real_numbers = position_ids.is_floating_point()
+        wide = real_numbers or position_ids.dtype in (torch.int32, torch.int64)
+        require(wide, "position_ids", position_ids.dtype, "distances would wrap around: use position_ids.long().")
+        if real_numbers and readable(position_ids):
+            finite = bool(position_ids.isfinite().all())
+            require(finite, "position_ids", "inf or nan", "every position is a finite number.")
+        return position_ids.to(ids.device)
 
-    def forward(self, ids: Tensor, **kwargs: Any) -> Tensor:
-        """Logits (B, T, out_dim). Keyword arguments as in :meth:`hidden`."""
-        return self.head(self.hidden(ids, **kwargs)[0])
+    def _mask(
+        self, ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None
+    ) -> tuple[AttentionMask, Tensor | None]:
+        """Who sees whom, and which slots hold a real token, bool (B, S), or None if all do."""
+        (batch, t), device = ids.shape[:2], ids.device
+        past, real = (0, None) if cache is None else (len(cache), cache.real)
+        slots = past + t
+        padding, pattern = _padding_or_pattern(attention_mask, batch, t, slots, device)
+        allowed = torch.ones(1, 1, t, slots, dtype=torch.bool, device=device)
+        if self.causal:
+            allowed = causal_mask(t, slots, device)
+        if pattern is not None:
+            allowed = allowed & pattern
+            sees = not readable(allowed) or bool(allowed.any(-1).all())
+            remedy = "every query must see at least one key: let it see itself."
+            require(sees, "attention_mask", tuple(pattern.shape), remedy)
+        if padding is not None or real is not None:
+            ones = torch.ones(batch, slots, dtype=torch.bool, device=device)
+            old, new = ones[:, :past] if real is None else real, ones[:, past:] if padding is None else padding
+            real = torch.cat([old, new], 1)
+            # A padding query may look at itself, so that its softmax has something to sum over; nobody reads it.
+            itself = torch.eye(t, slots, dtype=torch.bool, device=device).roll(past, 1)
+            allowed = allowed & (real[:, None, None] | itself)
+        plain = pattern is None and real is None
+        return AttentionMask(allowed, plain and self.causal and not past, plain and (not self.causal or t == 1)), real
+
+    def forward(
+        self,
+        ids: Tensor,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Logits (B, T, out_dim). Arguments as in :meth:`hidden`."""
+        return self.lm_head(self.hidden(ids, position_ids, attention_mask, cache)[0])
 
     @torch.no_grad()
-    def attention_weights(self, ids: Tensor, **kwargs: Any) -> Tensor:
-        """Attention weights of every layer, (layers, B, H, T, S). Keyword arguments as in :meth:`hidden`."""
-        return torch.stack(self.hidden(ids, need_weights=True, **kwargs)[1])
+    def attention_weights(
+        self,
+        ids: Tensor,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Attention weights of every layer, (layers, B, H, T, S). Arguments as in :meth:`hidden`."""
+        return torch.stack(self.hidden(ids, position_ids, attention_mask, cache, need_weights=True)[1])
+
+
+def _as_bool(attention_mask: Tensor) -> Tensor:
+    """The mask as bool; ValueError on an additive one, of 0 and -inf, which would be read backwards."""
+    if attention_mask.is_floating_point() and readable(attention_mask):
+        zero_or_one = bool(((attention_mask == 0) | (attention_mask == 1)).all())
+        remedy = "must be True or 1 where a token is real; an additive mask says the opposite: pass mask == 0."
+        require(zero_or_one, "attention_mask", attention_mask.dtype, remedy)
+    return attention_mask.bool()
+
+
+def _padding_or_pattern(
+    attention_mask: Tensor | None, batch: int, t: int, slots: int, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """The mask as bool in one of two places: real tokens (B, T), or a pattern (B or 1, 1, T, S). ValueError else."""
+    if attention_mask is None:
+        return None, None
+    mask = _as_bool(attention_mask).to(device)
+    shape, padding = tuple(mask.shape), (batch, t)
+    fits = shape == padding or (mask.ndim == 4 and shape[0] in (1, batch) and shape[1:] == (1, t, slots))
+    remedy = f"must be (batch, seq_len) = {padding}, or (1 or {batch}, 1, {t}, {slots}) for any pattern."
+    require(fits, "attention_mask", shape, remedy)
+    return (mask, None) if mask.ndim == 2 else (None, mask)
+
+
+def _continue(before: Tensor, real: Tensor | None, steps: Tensor) -> Tensor:
+    """Positions that go on after ``before``: largest id of a real token + 1 + ``steps``.
+
+    Args:
+        before: (B or 1, S) or (B or 1, S, axes).
+        real: bool (B, S), or None if all are; a sequence without a real token goes on at 0.
+        steps: (1, T), 0 .. T - 1.
+
+    Returns:
+        (B or 1, T), or (B or 1, T, axes) with equal coordinates.
+    """
+    ids = before if before.ndim == 2 else before.amax(-1)
+    last = ids.amax(1)
+    if real is not None:
+        last = torch.where(real, ids, ids.amin()).amax(1)  # padding never has the largest id
+        last = torch.where(real.any(1), last, -1)
+    after = last[:, None] + 1 + steps
+    return after if before.ndim == 2 else after[..., None].expand(*after.shape, before.shape[-1])
 
 
 def _cat(old: Tensor, new: Tensor) -> Tensor:
@@ -324,27 +396,63 @@ class CausalLM(Transformer):
     """Next-token language model: logits (B, T, vocab_size)."""
 
     @torch.no_grad()
-    def generate(self, ids: Tensor, n_tokens: int, cache: KVCache | None = None) -> Tensor:
-        """Greedy continuation of ``ids`` (B, T) by ``n_tokens``: (B, T + n_tokens). With or without a cache.
+    def generate(
+        self,
+        ids: Tensor,
+        n_tokens: int,
+        cache: KVCache | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Greedy continuation of ``ids`` by ``n_tokens``: (B, T + n_tokens). With or without a cache.
+
+        Args:
+            ids: (B, T) token ids. A cache may hold the first of them already.
+            n_tokens: at least 1.
+            cache: read and filled; without one every step computes all tokens afresh.
+            attention_mask: bool (B, T), True for real tokens. Pad on the left: the last token is what is continued.
+            position_ids: of ``ids``, as in :meth:`hidden`. By default real tokens count from 0, padding not. New tokens
+                go on from the largest id of a real token.
 
         Raises:
-            ValueError: on embeddings instead of ids, or ``n_tokens`` below 1.
+            ValueError: on embeddings instead of ids, ``n_tokens`` below 1, padding on the right, a cache that holds all
+                of ``ids``, and as in :meth:`hidden`.
         """
         positive_int("n_tokens", n_tokens)
         require(ids.ndim == 2, "ids", tuple(ids.shape), "pass token ids (batch, seq_len).")
-        out = ids
+        (batch, t), past = ids.shape, 0 if cache is None else len(cache)
+        require(past < t, "cache", f"{past} tokens", f"must hold fewer than ids ({t}): the last is read to go on.")
+        real = None if attention_mask is None else _as_bool(attention_mask).to(ids.device)
+        if real is not None:
+            shape = tuple(real.shape)
+            require(shape == (batch, t), "attention_mask", shape, f"must be (batch, seq_len) = {(batch, t)}.")
+            ends = not readable(real) or bool(real[:, -1].all())
+            require(ends, "attention_mask", "padding on the right", "pad on the left: the last token is continued.")
+        elif past and cache.real is not None:
+            real = torch.cat([cache.real, cache.real.new_ones(batch, t - past)], 1)
+        if position_ids is not None:
+            where = position_ids.to(ids.device)
+        elif past:
+            where = _cat(cache.k_pos, _continue(cache.k_pos, cache.real, positions(t - past, device=ids.device)))
+        else:
+            where = positions(t, device=ids.device) if real is None else (real.long().cumsum(1) - 1).clamp(min=0)
+        one = positions(1, device=ids.device)
         for _ in range(n_tokens):
-            logits = self(out if cache is None else out[:, len(cache) :], cache=cache)
-            out = torch.cat([out, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
-        return out
+            start = 0 if cache is None else len(cache)
+            seen = None if real is None else real[:, start:]
+            logits = self(ids[:, start:], where[:, start:], seen, cache)
+            ids = torch.cat([ids, logits[:, -1].argmax(-1, keepdim=True)], 1)
+            where = _cat(where, _continue(where, real, one))
+            real = None if real is None else torch.cat([real, real.new_ones(batch, 1)], 1)
+        return ids
 
 
 class Encoder(Transformer):
-    """Bidirectional encoder. ``pooled`` gives one prediction a sequence: the mean over tokens, then the head."""
+    """Bidirectional encoder. ``pooled`` gives one prediction per sequence: the mean over tokens, then the head."""
 
     causal = False
 
-    def pooled(self, ids: Tensor, **kwargs: Any) -> Tensor:
+    def pooled(self, ids: Tensor, position_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
         """Logits of the whole sequence, (B, out_dim). With a mask (B, T) the mean runs over real tokens only.
 
         A mask (B or 1, 1, T, S) does not say which tokens are real: the mean then runs over all.
@@ -352,11 +460,11 @@ class Encoder(Transformer):
         Raises:
             ValueError: on a sequence without a real token, and as in :meth:`hidden`.
         """
-        x = self.hidden(ids, **kwargs)[0]
-        real = kwargs.get("attention_mask")
-        if real is None or real.ndim != 2:
-            return self.head(x.mean(1))
-        real = real[..., None].to(x.dtype)
+        x = self.hidden(ids, position_ids, attention_mask)[0]
+        if attention_mask is None or attention_mask.ndim != 2:
+            return self.lm_head(x.mean(1))
+        real = attention_mask[..., None].to(x.dtype)
         count = real.sum(1)
-        require(bool(count.all()), "attention_mask", tuple(real.shape[:2]), "every sequence needs a real token.")
-        return self.head((x * real).sum(1) / count)
+        present = not readable(count) or bool(count.all())
+        require(present, "attention_mask", tuple(real.shape[:2]), "every sequence needs a real token.")
+        return self.lm_head((x * real).sum(1) / count)

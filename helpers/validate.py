@@ -27,6 +27,11 @@ def require(condition: bool, argument: str, value: Any, remedy: str) -> None:
         raise ValueError(f"{argument}={value!r}: {remedy}")
 
 
+def readable(value: Tensor) -> bool:
+    """Whether the numbers of a tensor can be looked at: not on the meta device, and not while a model is compiled."""
+    return not (value.is_meta or torch.compiler.is_compiling())
+
+
 def positive_int(argument: str, value: Any, at_least: int = 1) -> int:
     """Return ``value`` as an int, or raise ``ValueError`` if it is not an integer >= ``at_least``."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)

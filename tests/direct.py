@@ -32,7 +32,7 @@ def forward(
         added: what door 1 adds to the token embeddings.
         allowed: (B or 1, 1, T, T); causal by default if the model is causal.
     """
-    x = F.embedding(ids, model.tokens.weight) + added
+    x = F.embedding(ids, model.token_embedding.weight) + added
     t = ids.shape[1]
     if allowed is None:
         allowed = torch.ones(t, t, dtype=torch.bool)
@@ -52,7 +52,7 @@ def forward(
         mixed = torch.einsum("bhij,bhjd->bhid", weights, v)
         if values is not None:
             mixed = mixed + values(weights, layer)
-        x = x + mixed.transpose(1, 2).flatten(2) @ attention.out.weight.T
+        x = x + mixed.transpose(1, 2).flatten(2) @ attention.out_proj.weight.T
         up, _, down = block.mlp
         h = norm(x, block.norm2) @ up.weight.T + up.bias
         x = x + (h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))) @ down.weight.T + down.bias

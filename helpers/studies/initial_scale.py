@@ -74,7 +74,7 @@ def make(condition: str, seed: int, settings: race.Settings) -> CausalLM:
     if condition == "learned, gain 10":
         model.encoding = FasterTable(model.encoding)
     with torch.no_grad():
-        model.tokens.weight.mul_(token_std)
+        model.token_embedding.weight.mul_(token_std)
     return model
 
 

@@ -228,7 +228,7 @@ def evaluate(
             ids, targets = make_batch(settings, settings.samples, length, generator, depth)
             right = 0
             for x, y in zip(ids.split(32), targets[:, -1].split(32), strict=True):
-                logits = model.head(model.hidden(x.to(device))[0][:, -1])
+                logits = model.lm_head(model.hidden(x.to(device))[0][:, -1])
                 right += (logits.argmax(-1).cpu() == y).sum().item()
             row.append(100 * right / settings.samples)
         grid[length] = torch.tensor(row)

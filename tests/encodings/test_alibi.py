@@ -77,7 +77,7 @@ def test_bias_is_outside_the_square_root():
     ids = torch.randint(7, (2, 9))
     weights = model.attention_weights(ids)[0]  # (B, H, T, T)
     attention = model.blocks[0].attention
-    x = model.blocks[0].norm1(model.tokens(ids))
+    x = model.blocks[0].norm1(model.token_embedding(ids))
     q, k, _ = attention.qkv(x).view(2, 9, 12, 8).transpose(1, 2).split(4, dim=1)
     distance = torch.arange(9)[:, None] - torch.arange(9)
     bias = -alibi_slopes(4)[:, None, None] * distance

@@ -204,7 +204,7 @@ def test_scale_study_starts_as_it_says():
     plain = race.make_model("learned", settings, 0)
     for condition, (scheme, token_std, position_std) in initial_scale.CONDITIONS.items():
         model = initial_scale.make(condition, 0, settings)
-        assert model.tokens.weight.std().item() == pytest.approx(token_std, rel=0.1)
+        assert model.token_embedding.weight.std().item() == pytest.approx(token_std, rel=0.1)
         if condition in ("learned, small table", "learned, both small"):
             assert model.encoding.table.weight.std().item() == pytest.approx(position_std, rel=0.1)
         if scheme == "sinusoidal":

@@ -505,7 +505,7 @@ def pope_s_scale_is_that_of_the_package(scale) -> bool:
     model = CausalLM(7, D, 1, 1, PoPE(D, 1))
     ids = torch.randint(7, (1, 6))
     block = model.blocks[0]
-    q, k, v = block.attention.qkv(block.norm1(model.tokens(ids))).split(D, -1)
+    q, k, v = block.attention.qkv(block.norm1(model.token_embedding(ids))).split(D, -1)
     package = Package(D, heads=1)
     a, b = package.apply_pope_to_qk(package(6), q[:, None], k[:, None])
     weights = (a @ b.mT)[0, 0] * scale()

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.encodings import SCHEMES, Encoding, MRoPE, RoPE, build
-from helpers.model import Attention, CausalLM, Context, Encoder, KVCache, causal_mask
+from helpers.model import Attention, AttentionMask, CausalLM, Context, Encoder, KVCache, causal_mask
 from tests import direct
 
 D_MODEL, HEADS, VOCAB = 32, 4, 13
@@ -56,7 +56,7 @@ def some_ids(batch: int = 2, t: int = 12, seed: int = 1):
 
 
 def plain_context(allowed, is_causal=False, is_full=False, encoding=None):
-    return Context(encoding or Encoding(), None, None, None, allowed, is_causal, is_full, {})
+    return Context(encoding or Encoding(), None, None, AttentionMask(allowed, is_causal, is_full))
 
 
 @pytest.mark.oracle("model.Attention", "model.causal_mask", against="torch: MultiheadAttention")
@@ -68,7 +68,7 @@ def test_attention_equals_torchs_multihead_attention(causal, need_weights, d_mod
     ours = Attention(d_model, n_heads).double()
     theirs = nn.MultiheadAttention(d_model, n_heads, bias=False, batch_first=True).double()
     theirs.in_proj_weight.data = ours.qkv.weight.data
-    theirs.out_proj.weight.data = ours.out.weight.data
+    theirs.out_proj.weight.data = ours.out_proj.weight.data
     x = torch.randn(3, t, d_model, dtype=torch.float64)
     allowed = causal_mask(t, t) if causal else torch.ones(1, 1, t, t, dtype=torch.bool)
     out, weights = ours(x, plain_context(allowed, causal, not causal), need_weights=need_weights)
@@ -78,7 +78,7 @@ def test_attention_equals_torchs_multihead_attention(causal, need_weights, d_mod
         torch.testing.assert_close(weights, expected_weights, **EXACT)
 
 
-@pytest.mark.oracle("model.Attention", "model.merge", against="torch: multi_head_attention_forward")
+@pytest.mark.oracle("model.Attention", "model.AttentionMask", against="torch: multi_head_attention_forward")
 def test_attention_equals_the_functional_form_with_a_float_mask():
     torch.manual_seed(0)
     t, bias = 9, torch.randn(1, HEADS, 9, 9, dtype=torch.float64)
@@ -92,8 +92,8 @@ def test_attention_equals_the_functional_form_with_a_float_mask():
     out, _ = ours(x, plain_context(causal_mask(t, t), True, encoding=Random()))
     mask = bias.masked_fill(~causal_mask(t, t), -math.inf).expand(2, -1, -1, -1).flatten(0, 1)
     expected, _ = F.multi_head_attention_forward(
-        *[x.transpose(0, 1)] * 3, D_MODEL, HEADS, ours.qkv.weight, None, None, None, False, 0.0, ours.out.weight, None,
-        attn_mask=mask, need_weights=False,
+        *[x.transpose(0, 1)] * 3, D_MODEL, HEADS, ours.qkv.weight, None, None, None, False, 0.0, ours.out_proj.weight,
+        None, attn_mask=mask, need_weights=False,
     )  # fmt: skip
     torch.testing.assert_close(out, expected.transpose(0, 1), **EXACT)
 
@@ -102,7 +102,7 @@ def test_attention_equals_the_functional_form_with_a_float_mask():
 def test_the_whole_model_equals_its_definition(kind):
     model, ids = make(kind=kind), some_ids()
     torch.testing.assert_close(model.hidden(ids)[0], direct.forward(model, ids), **EXACT)
-    torch.testing.assert_close(model(ids), direct.forward(model, ids) @ model.head.weight.T, **EXACT)
+    torch.testing.assert_close(model(ids), direct.forward(model, ids) @ model.lm_head.weight.T, **EXACT)
 
 
 @pytest.mark.oracle("model.Block", against="torch: TransformerEncoderLayer")
@@ -115,7 +115,7 @@ def test_a_block_equals_torchs_encoder_layer():
     with torch.no_grad():
         for mine, other in (
             (block.attention.qkv.weight, theirs.self_attn.in_proj_weight),
-            (block.attention.out.weight, theirs.self_attn.out_proj.weight),
+            (block.attention.out_proj.weight, theirs.self_attn.out_proj.weight),
             (block.norm1.weight, theirs.norm1.weight), (block.norm1.bias, theirs.norm1.bias),
             (block.norm2.weight, theirs.norm2.weight), (block.norm2.bias, theirs.norm2.bias),
             (block.mlp[0].weight, theirs.linear1.weight), (block.mlp[0].bias, theirs.linear1.bias),
@@ -302,7 +302,7 @@ def test_grouped_queries_equal_repeated_key_heads(name, n_kv_heads):
 def test_pooling_is_the_mean_over_real_tokens():
     model, ids = make(kind=Encoder, out_dim=3), some_ids()
     assert model.pooled(ids).shape == (2, 3)
-    torch.testing.assert_close(model.pooled(ids), model.head(model.hidden(ids)[0].mean(1)), **EXACT)
+    torch.testing.assert_close(model.pooled(ids), model.lm_head(model.hidden(ids)[0].mean(1)), **EXACT)
     real = torch.ones(2, 12, dtype=torch.bool)
     real[1, 6:] = False
     padded = model.pooled(ids, attention_mask=real)
@@ -312,7 +312,7 @@ def test_pooling_is_the_mean_over_real_tokens():
 
 def test_embeddings_may_be_passed_instead_of_ids():
     model, ids = make(scheme("rope")), some_ids()
-    torch.testing.assert_close(model(model.tokens(ids)), model(ids), **EXACT)
+    torch.testing.assert_close(model(model.token_embedding(ids)), model(ids), **EXACT)
 
 
 def test_position_ids_are_counted_from_zero_by_default():
@@ -401,7 +401,7 @@ def test_gradients_through_the_scheme_match_finite_differences(name):
     phases pass through such a table and are left to the tests of PoPE.
     """
     model, ids = make(scheme(name), n_layers=1), some_ids(1, 5)
-    x = model.tokens(ids).detach().requires_grad_()
+    x = model.token_embedding(ids).detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: model.hidden(x)[0].square().mean(), (x,), atol=1e-6, fast_mode=True)
     parameters = tuple(model.encoding.parameters())
     if parameters and name != "pope":

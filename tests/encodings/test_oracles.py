@@ -855,7 +855,7 @@ def test_interpolate_table(rows, length, dtype):
 # ----------------------------------------------------------------------------------------------------- attention
 
 
-@oracle("model.Attention", "model.causal_mask", "model.merge", "base.NoEncoding")
+@oracle("model.Attention", "model.causal_mask", "model.AttentionMask", "base.NoEncoding")
 @dtypes
 @pytest.mark.parametrize("explicit", [False, True], ids=["fused", "explicit"])
 @pytest.mark.parametrize("kind", [CausalLM, Encoder])
@@ -896,10 +896,10 @@ def test_one_attention_layer(heads, kv_heads, name, kind, explicit, dtype):
         allowed = [[j <= i or kind is Encoder for j in range(t)] for i in range(t)]
         scale = 1.0 if name == "t5" else d**-0.5
         mixed.append(exact(biases.attention(q[h].tolist(), k[owner].tolist(), v[owner].tolist(), scale, bias, allowed)))
-    expected = torch.cat(mixed, -1) @ attention.out.weight.double().T
+    expected = torch.cat(mixed, -1) @ attention.out_proj.weight.double().T
     # A relative error e in logits of size L moves weights by 2 e L: rounding of q, k, logits and bias, then of v, out.
     logit = (q.norm(dim=-1).amax() * k.norm(dim=-1).amax() + 8).item()
-    width = attention.out.weight.double().abs().sum(1).amax().item() * v.abs().amax().item()
+    width = attention.out_proj.weight.double().abs().sum(1).amax().item() * v.abs().amax().item()
     roundings = 2 * logit * (2 * heads * d + 6) + heads * d + 12
     within(seen["out"][0], expected, roundings * u(dtype) * width)
 
@@ -1006,12 +1006,12 @@ def test_a_block_that_adds_the_table_itself(keep):
     block = model.blocks[0] = door1_variants.AddsInside(8, 2, layer=0)
     block.keep = keep
     model, ids = model.double(), torch.randint(7, (1, 4))
-    found, x = model.hidden(ids)[0], model.tokens(ids)
+    found, x = model.hidden(ids)[0], model.token_embedding(ids)
     h = x + exact([rotations.sinusoidal_row(p, 8, 1e4, "paper") for p in range(4)])
     q, k, v = (block.norm1(h) @ block.attention.qkv.weight.T)[0].view(4, 6, 4).transpose(0, 1).split(2)
     below = [[j <= i for j in range(4)] for i in range(4)]
     mixed = [exact(biases.attention(*(a[n].tolist() for a in (q, k, v)), 0.5, None, below)) for n in range(2)]
-    out = (h if keep else x) + torch.cat(mixed, -1) @ block.attention.out.weight.T
+    out = (h if keep else x) + torch.cat(mixed, -1) @ block.attention.out_proj.weight.T
     within(found, model.norm(out + block.mlp(block.norm2(out))), 20 * TABLE)
 
 

@@ -158,7 +158,7 @@ def test_scale_comes_from_the_width_before_rotation():
     torch.manual_seed(0)
     model = CausalLM(20, 32, 4, 1, build("pope", d_model=32, n_heads=4)).double()
     ids = torch.randint(20, (1, 8))
-    x, attention = model.tokens(ids), model.blocks[0].attention
+    x, attention = model.token_embedding(ids), model.blocks[0].attention
     q, k, _ = attention.qkv(model.blocks[0].norm1(x)).view(1, 8, 12, 8).transpose(1, 2).split([4, 4, 4], 1)
     causal = torch.ones(8, 8).tril().bool()
     expected = (logits(model.encoding, q, k) / 8**0.5).masked_fill(~causal, -math.inf).softmax(-1)

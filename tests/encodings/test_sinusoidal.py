@@ -231,7 +231,7 @@ def test_the_lost_residual_forgets_and_the_kept_one_does_not():
     for variant, forgets in (("every", False), ("lost", True), ("lost_once", True)):
         model = door1_variants.make_model(variant, SMALL, 0)
         for block in model.blocks:
-            torch.nn.init.zeros_(block.attention.out.weight)
+            torch.nn.init.zeros_(block.attention.out_proj.weight)
         out = model(same)
         assert torch.allclose(out, out[:, :1], atol=1e-5) == forgets, variant
 

@@ -42,7 +42,7 @@ def test_an_oracle_scores_100_and_a_guess_about_3_percent():
             slot = (x == QUICK.set_id).long().argmax(1, keepdim=True)
             return torch.nn.functional.one_hot(x.gather(1, slot + 1), QUICK.vocab_size).float(), []
 
-        def head(self, h):
+        def lm_head(self, h):
             return h
 
     small = dataclasses.replace(QUICK, lengths=(64, 128), samples=64)
