@@ -94,6 +94,15 @@ def line(scheme: str, **kwargs) -> dict:
     return {"color": c, "linestyle": style, "marker": marker, "label": name, **kwargs}
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, as it is written into pictures; what rounds to zero has none, "0.00".
+
+    A difference that is zero up to rounding errors would read "+0.00" on one processor and "-0.00" on another.
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
 def race(
     bands: Sequence[Band], live: Sequence[Result] = (), title: str = "", axes: Sequence[plt.Axes] | None = None
 ) -> plt.Figure:
@@ -125,7 +134,7 @@ def race(
         ax.set_xticks(lengths, [str(n) for n in lengths])
         ax.minorticks_off()
         ax.set(title=name, xlabel="context length at read-out (characters)")
-    axes[0].set_ylabel("loss (nats a character)")
+    axes[0].set_ylabel("loss (nats per character)")
     axes[0].annotate(
         "trained length", (bands[0].settings.train_len, 1), xycoords=("data", "axes fraction"), xytext=(4, -9),
         textcoords="offset points", fontsize=8, color="#777777",
@@ -149,7 +158,7 @@ def loss_by_position(bands: Sequence[Band], length: int, smooth: int = 8, ax: pl
         x = np.arange(len(y)) * smooth + (smooth + 1) / 2
         ax.plot(x, y, **line(band.name, marker="none"))
     ax.axvline(bands[0].settings.train_len, color=MUTED, linewidth=0.9, linestyle="--", zorder=0)
-    ax.set(xlabel="position in the window", ylabel="loss (nats a character)", xlim=(0, length))
+    ax.set(xlabel="position in the window", ylabel="loss (nats per character)", xlim=(0, length))
     ax.legend()
     return ax.figure
 

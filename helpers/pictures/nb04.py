@@ -1,11 +1,12 @@
-"""The pictures of notebook 04 that take more than a few lines. Numbers come in, figures go out; nothing is computed
-here that the notebook teaches.
+"""The pictures of notebook 04. Numbers come in, pictures go out, with name, alternative text and caption; what these
+state of the data is read from the data. Nothing is computed here that the notebook teaches.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,19 +17,23 @@ import torch
 from matplotlib.patches import Arc, Circle
 from torch import Tensor
 
-from ..plotting import ACCENT, INK, MUTED, color, line, matrix
+from .. import plotting
+from ..plotting import ACCENT, INK, MUTED, Picture, color, line, matrix, signed
+
+if TYPE_CHECKING:
+    from ..race import Band, Result
 
 QUERY, KEY = "#d55e00", "#0173b2"
 
 
-def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: Sequence[int]) -> plt.Figure:
+def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: Sequence[int] = (0, 6, 12)) -> Picture:
     """A query at m and a key at n, then both moved by each shift: two arrows, and the angle between them.
 
     Args:
         q, k: one pair of channels each, as complex numbers, before rotation.
         theta: radians per position.
         m, n: positions.
-        shifts: how far both are moved, one panel each.
+        shifts: how far both are moved, one panel each; the interactive version has a slider for it.
     """
     fig, axes = plt.subplots(1, len(shifts), figsize=(7.6, 3.5))
     reach = 1.12 * max(abs(q), abs(k))
@@ -42,15 +47,22 @@ def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: 
         ax.add_patch(Arc((0, 0), 0.9, 0.9, theta1=low, theta2=high, color=INK, lw=1.4))
         dot = (zq * zk.conjugate()).real
         ax.set(xlim=(-reach, reach), ylim=(-1.75 * reach, 1.4 * reach), aspect="equal", xticks=[], yticks=[])
-        ax.text(0, 1.2 * reach, f"logit {dot:+.2f}", ha="center", fontweight="bold")
+        ax.text(0, 1.2 * reach, f"logit {signed(dot)}", ha="center", fontweight="bold")
         ax.grid(False)
         for side in ax.spines.values():
             side.set_visible(False)
         ax.legend(loc="lower center", handlelength=1.2, borderaxespad=0)
-    return fig
+    return Picture(
+        fig,
+        "04_rotating_pair",
+        alt=f"{len(shifts)} panels: a query arrow at {m} and a key arrow at {n}, both moved by {_listed(shifts)}, turn "
+        f"together; the angle between them stays at {(high - low) % 360:.0f} degrees and the logit at {signed(dot)}.",
+        caption="Query and key turn with their positions; moved together, they keep their angle and their logit.",
+        interactive=_rotating_pair_slider(q, k, theta, m, n),
+    )
 
 
-def rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, last: int = 24) -> go.Figure:
+def _rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, last: int = 24) -> go.Figure:
     """The same with a slider over the common shift, 0 .. last."""
 
     def arrows(shift: int) -> list[go.Scatter]:
@@ -67,7 +79,7 @@ def rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, l
 
     def title(shift: int) -> str:
         dot = (q * np.exp(1j * theta * (m + shift)) * np.conj(k * np.exp(1j * theta * (n + shift)))).real
-        return f"both moved by {shift}: logit {dot:+.2f}"
+        return f"both moved by {shift}: logit {signed(dot)}"
 
     frames = [go.Frame(name=str(s), data=arrows(s), layout={"title": {"text": title(s)}}) for s in range(last + 1)]
     steps = [
@@ -84,8 +96,8 @@ def rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, l
     return go.Figure(data=arrows(0), frames=frames, layout=layout)
 
 
-def dials(angles: Tensor, position_ids: Sequence[int]) -> plt.Figure:
-    """One clock a pair and position. angles: (positions, pairs) radians."""
+def dials(angles: Tensor, position_ids: Sequence[int]) -> Picture:
+    """One clock per pair and position. angles: (positions, pairs) radians, the second position being 1."""
     rows = angles.T.numpy()
     fig, axes = plt.subplots(*rows.shape, figsize=(7.4, 0.78 * len(rows) + 0.35))
     for i, row in enumerate(rows):
@@ -99,10 +111,18 @@ def dials(angles: Tensor, position_ids: Sequence[int]) -> plt.Figure:
                 ax.set_title(f"{position_ids[j]}", fontsize=9, fontweight="normal", loc="center", pad=3)
         axes[i, 0].text(-1.5, 0, f"pair {i}", ha="right", va="center", fontsize=9, color=INK)
     fig.suptitle("position", x=0.54, fontsize=9, fontweight="normal")
-    return fig
+    pairs, places = rows.shape
+    return Picture(
+        fig,
+        "04_dials",
+        alt=f"{pairs * places} clocks, {pairs} pairs in rows, {places} positions up to {position_ids[-1]} in columns: "
+        "the top hands race round, the last hardly move.",
+        caption=f"The hands of a head with {2 * pairs} channels: per token, pair 0 turns by {rows[0, 1]:g} radian, "
+        f"pair {pairs - 1} by {rows[-1, 1]:g}.",
+    )
 
 
-def pairings(head_dim: int = 8) -> plt.Figure:
+def layouts(head_dim: int = 8) -> Picture:
     """Which two channels form a pair, in both layouts: arcs over the channels of one head."""
     fig, axes = plt.subplots(1, 2, figsize=(7.6, 2.3))
     shades = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#56b4e9", "#949494", "#ca9161", "#d55e00"]
@@ -117,12 +137,18 @@ def pairings(head_dim: int = 8) -> plt.Figure:
                 ax.text(c, 0, str(c), ha="center", va="center", color="white", fontweight="bold", fontsize=10)
         ax.set(xlim=(-0.6, head_dim - 0.4), ylim=(-0.5, 1.9), title=name)
         ax.axis("off")
-    return fig
+    return Picture(
+        fig,
+        "04_layouts",
+        alt=f"{head_dim} numbered channels twice: arcs join neighbors (interleaved), or channels {half} apart "
+        "(half-split).",
+        caption=f"The two layouts of a head with {head_dim} channels; channels of one color turn together.",
+    )
 
 
 def logit_by_distance(
     curve: Callable[[Tensor, int, float], Tensor], longest: int, bases: Sequence[float], dims: Sequence[int]
-) -> tuple[plt.Figure, go.Figure]:
+) -> Picture:
     """A curve over distance, averaged over neighboring distances: panels for some bases, and a slider over all.
 
     Args:
@@ -130,6 +156,9 @@ def logit_by_distance(
         longest: largest distance, in tokens.
         bases: slider stops; three of them become panels.
         dims: two values of head_dim, one line each.
+
+    Returns:
+        The picture; its interactive version has the slider.
     """
     distance = torch.arange(1, longest + 1)
     edges = np.unique(np.geomspace(1, longest + 1, 45).astype(int))
@@ -176,11 +205,24 @@ def logit_by_distance(
         "yaxis": {"range": [-0.7, 1.05], "title": {"text": "logit over its maximum"}},
         "sliders": [{"steps": steps, "currentvalue": {"prefix": "base "}}],
     }  # fmt: skip
-    return fig, go.Figure(data=lines(bases[0]), frames=frames, layout=layout)
+    return Picture(
+        fig,
+        "04_logit_by_distance",
+        alt=f"Panels for bases {_listed(f'{base:,.0f}' for base in shown)}: the mean logit falls with distance, later "
+        "for a larger base, in wide bands.",
+        caption="q = k = 1: mean (line), lowest and highest (shade) logit of nearby distances, "
+        f"head_dim {_listed(dims)}.",
+        interactive=go.Figure(data=lines(bases[0]), frames=frames, layout=layout),
+    )
 
 
-def by_arm(results: Mapping[str, Mapping[str, dict]], chance: float) -> plt.Figure:
-    """Accuracy by training step: one color an arm, thin lines for seeds, a thick line for their mean."""
+def indexing(results: Mapping[str, Mapping[str, dict]], chance: float) -> Picture:
+    """Accuracy by training step: one color per arm, thin lines for seeds, a thick line for their mean.
+
+    Args:
+        results: arm -> seed -> {"step": [...], "accuracy": [...]}, shares of 1.
+        chance: share of answers right by guessing within the list.
+    """
     styles = {
         "rope": line("rope", marker="none"),
         "pope": line("pope", marker="none", label="PoPE, phases start at 0"),
@@ -198,12 +240,24 @@ def by_arm(results: Mapping[str, Mapping[str, dict]], chance: float) -> plt.Figu
     ax.text(steps[-1], 100 * chance - 1.5, "chance, within the list", fontsize=8, color="#666666", ha="right", va="top")
     ax.set(xlabel="training step", ylabel="answers right (%)", ylim=(0, 104), xlim=(0, None))
     ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.36))
-    return fig
+    ends = {arm: 100 * np.mean([run["accuracy"][-1] for run in seeds.values()]) for arm, seeds in results.items()}
+    return Picture(
+        fig,
+        "04_indexing",
+        alt=f"Accuracy by step, up to {steps[-1]:,}: RoPE ends at {ends['rope']:.0f}%, PoPE with phases started "
+        f"anywhere at {ends['pope, uniform start']:.0f}%, PoPE from 0 at {ends['pope']:.0f}%.",
+        caption="Indirect indexing in small, recorded: thin lines are single seeds, thick lines their means.",
+    )
 
 
-def freezing(short: Mapping[str, float], long: Mapping[str, float], labels: tuple[str, str]) -> plt.Figure:
-    """Perplexity with four pairs standing still, for a short and a long window, on a log axis."""
+def freezing(short: Mapping[str, float], long: Mapping[str, float]) -> Picture:
+    """Perplexity with four pairs standing still, for a short and a long window, on a log axis.
+
+    Args:
+        short, long: "intact" and "first-last" pair frozen -> perplexity, over 1,024 and over 8,192 tokens.
+    """
     fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), sharey=True)
+    labels = ("1,024 tokens", "8,192 tokens, last 2,048 scored")
     for ax, found, name in zip(axes, (short, long), labels, strict=True):
         groups = [key for key in found if key != "intact"]
         hurt = [found[key] > 2 * found["intact"] for key in groups]
@@ -220,10 +274,18 @@ def freezing(short: Mapping[str, float], long: Mapping[str, float], labels: tupl
     axes[0].set_ylabel("perplexity")
     note = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 9, "color": ACCENT}
     axes[0].annotate("orange: perplexity more than doubled", (0.98, 0.97), **note)
-    return fig
+    lost = [[group for group in groups if found[group] > 1.02 * found["intact"]] for found in (short, long)]
+    free = [group for group in groups if group not in lost[0]]  # at the short length
+    return Picture(
+        fig,
+        "04_freezing",
+        alt=f"Perplexity with four pairs frozen: at 1,024 tokens pairs {_listed(free)} cost nothing; at 8,192 tokens, "
+        f"of these, pairs {_listed(group for group in free if group in lost[1])} do.",
+        caption="SmolLM2, recorded: four pairs standing still. What looks free at 1,024 tokens is not at 8,192.",
+    )
 
 
-def losses(found: Mapping[str, Tensor]) -> plt.Figure:
+def mixed_layout(found: Mapping[str, Tensor]) -> Picture:
     """Loss by position of the right layout, of mixed layouts, without rotation, and after sorting the rows."""
     styles = {"right": ("-", color("rope")), "mixed layouts": ("--", INK), "no rotation": (":", MUTED)}
     fig, ax = plt.subplots(figsize=(7.2, 3.2))
@@ -232,21 +294,35 @@ def losses(found: Mapping[str, Tensor]) -> plt.Figure:
         ax.plot(x, found[name], ls=style, color=shade, label=f"{name}: {found[name].mean():.1f}")
     repaired = found["mixed, then rows sorted"]
     ax.plot(x[::4], repaired[::4], "o", mfc="none", color=color("rope"), label="mixed, then rows sorted")
-    ax.set(xlabel="position in the window", ylabel="loss (nats a character)", xlim=(0, len(x) + 1), ylim=(1.2, 4.3))
+    ax.set(xlabel="position in the window", ylabel="loss (nats per character)", xlim=(0, len(x) + 1), ylim=(1.2, 4.3))
     ax.legend(ncols=2, loc="upper right")
-    return fig
+    mean = {name: f"{loss.mean():.1f}" for name, loss in found.items()}
+    return Picture(
+        fig,
+        "04_mixed_layout",
+        alt=f"Loss by position: right layout {mean['right']} on average, mixed layouts {mean['mixed layouts']}, close "
+        f"to no rotation ({mean['no rotation']}); sorted rows lie on the curve of the right layout.",
+        caption="One checkpoint: mixed layouts cost about as much as no rotation; sorting the rows cures it.",
+    )
 
 
-def two_matrices(left: Tensor, right: Tensor, titles: tuple[str, str]) -> plt.Figure:
-    """Two matrices of logits side by side, each on its own scale."""
+def toeplitz(added: Tensor, rotated: Tensor) -> Picture:
+    """Logits (seq_len, seq_len) of one repeated word, by a table added and by rotation, each on its own scale."""
     fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.5))
-    for ax, values, title in zip(axes, (left, right), titles, strict=True):
+    for ax, values, title in zip(axes, (added, rotated), ("Door 1: table added", "Door 2: rotated"), strict=True):
         matrix(ax, values, title=title, signed=True, colorbar="logit")
-    return fig
+    n = len(added)
+    return Picture(
+        fig,
+        "04_toeplitz",
+        alt=f"Two {n} by {n} logit matrices of one repeated word: irregular with a table, diagonal stripes with "
+        "rotation.",
+        caption="One word in every seat: rotation makes each diagonal constant, an added table does not.",
+    )
 
 
-def periods(by_base: Mapping[float, Tensor], contexts: Sequence[int]) -> plt.Figure:
-    """Tokens for one turn by pair, one line a base, with horizontal lines at context lengths."""
+def periods(by_base: Mapping[float, Tensor], contexts: Sequence[int]) -> Picture:
+    """Tokens for one turn by pair, one line per base, with horizontal lines at context lengths."""
     fig, ax = plt.subplots(figsize=(7.2, 3.6))
     looks = (("#d55e00", "-"), ("#0173b2", "--"), ("#949494", "-."))
     for (base, tokens), (shade, style) in zip(by_base.items(), looks, strict=True):
@@ -258,11 +334,26 @@ def periods(by_base: Mapping[float, Tensor], contexts: Sequence[int]) -> plt.Fig
     ax.set(yscale="log", xlabel="pair, fast to slow", ylabel="tokens for one full turn", xlim=(0, last))
     ax.minorticks_off()
     ax.legend(loc="lower right")
-    return fig
+    slowest = [tokens[-1].item() for tokens in by_base.values()]
+    slowest = [f"{turn / 1e6:.1f} million" if turn > 1e6 else f"{turn:,.0f}" for turn in slowest]
+    return Picture(
+        fig,
+        "04_periods",
+        alt=f"Tokens for one turn by pair, log scale: straight lines from {tokens[0]:.0f} up to {_listed(slowest)}, "
+        f"for bases {_listed(f'{base:,.0f}' for base in by_base)}.",
+        caption=f"Periods, head_dim {2 * len(tokens)}: a pair above a horizontal line never finishes a turn in that "
+        "context.",
+    )
 
 
-def decay_limits(curve: Tensor, rises: Tensor, distances: Tensor, random: Tensor, peaked: Tensor) -> plt.Figure:
-    """Three panels: equal vectors with every rise marked, random vectors (mean and spread), a chosen key."""
+def decay_limits(curve: Tensor, rises: Tensor, distances: Tensor, random: Tensor, peaked: Tensor) -> Picture:
+    """Three panels: equal vectors with every rise marked, random vectors (mean and spread), a chosen key.
+
+    Args:
+        curve, rises: logit of q = k = 1 by distance, and whether each step goes up.
+        distances, random: some distances, and the logits (draws, distances) of random vectors there.
+        peaked: logit by distance of a key that asks for one distance.
+    """
     fig, axes = plt.subplots(1, 3, figsize=(7.8, 3.0))
     axes[0].plot(curve[:80], color=color("rope"))
     up = np.arange(1, 80)[rises[:79]]
@@ -273,15 +364,23 @@ def decay_limits(curve: Tensor, rises: Tensor, distances: Tensor, random: Tensor
     axes[1].plot(x, mean, color=color("rope"))
     axes[1].set_xticks(x[::3], [f"{n:,}" for n in distances[::3].tolist()])
     axes[2].plot(peaked, color=color("rope"))
-    axes[2].axvline(int(peaked.argmax()), color=INK, lw=0.9)
-    for ax, title in zip(axes, ("q = k = 1", "random q and k", "k chosen for 40"), strict=True):
+    wanted = int(peaked.argmax())
+    for ax, title in zip(axes, ("q = k = 1", "random q and k", f"k chosen for {wanted}"), strict=True):
         ax.set(title=title, xlabel="distance (tokens)")
     axes[0].set_ylabel("logit, over its maximum")
     axes[1].set_ylabel("logit")
-    return fig
+    axes[2].axvline(wanted, color=INK, lw=0.9)
+    return Picture(
+        fig,
+        "04_decay_limits",
+        alt="Left: a falling curve with many rises. Middle: a flat band around zero at all distances. "
+        f"Right: a peak at {wanted}.",
+        caption="Limits of the decay: it is not monotone, random content shows none, and a key can ask for any "
+        "distance.",
+    )
 
 
-def rounded_positions(shifts: Sequence[int], exact: list[float], rounded: list[float], blind: float) -> plt.Figure:
+def rounded_positions(shifts: Sequence[int], exact: list[float], rounded: list[float], blind: float) -> Picture:
     """What bfloat16 stores near 256, and the loss of one window at growing positions."""
     fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.2))
     near = torch.arange(244, 277)
@@ -297,20 +396,36 @@ def rounded_positions(shifts: Sequence[int], exact: list[float], rounded: list[f
     axes[1].set(title="What it costs", xlabel=label, ylabel="loss (nats)", ylim=(1.6, 3.2))
     axes[0].legend(loc="upper left")
     axes[1].legend(loc="center left", bbox_to_anchor=(0.0, 0.62), fontsize=8)
-    return fig
+    collision = next(n for n in range(1000) if int(torch.tensor(n).bfloat16()) != n)
+    return Picture(
+        fig,
+        "04_bfloat16",
+        alt=f"Left: stored positions leave the diagonal at {collision}. Right: the bfloat16 loss climbs from "
+        f"{rounded[0]:.1f} to {rounded[-1]:.1f}, that of no rotation; with integers it stays at {exact[-1]:.1f}.",
+        caption=f"From position {collision} on neighbors share a number in bfloat16; far out, a window has no "
+        "positions left.",
+    )
 
 
-def bug_costs(cost: pd.DataFrame) -> plt.Figure:
+def silent_bugs(cost: pd.DataFrame) -> Picture:
     """Annotated heat map: loss added by each bug (rows) in each scheme (columns)."""
     fig, ax = plt.subplots(figsize=(7.6, 3.7))
     look = {"cmap": "cividis", "vmin": 0, "vmax": cost.max().max(), "linewidths": 1}  # every cost is on the scale
-    sns.heatmap(cost, annot=True, fmt="+.2f", ax=ax, cbar_kws={"label": "nats a character"}, **look)
+    sns.heatmap(cost, annot=cost.map(signed), fmt="", ax=ax, cbar_kws={"label": "nats per character"}, **look)
     ax.set(title="What each bug adds to the loss")
     ax.tick_params(length=0)
-    return fig
+    ids = [bug for bug in cost.index if bug.endswith("no position_ids")]
+    unhurt = [scheme for scheme in cost if cost.loc[ids, scheme].abs().max() < 1e-3]
+    return Picture(
+        fig,
+        "04_silent_bugs",
+        alt=f"Heat map, loss added by {len(cost)} bugs in {len(cost.columns)} schemes: up to "
+        f"{signed(cost.max().max())} nats; zero for {_listed(unhurt)} if only position_ids are missing.",
+        caption=f"{len(cost)} silent bugs in {len(cost.columns)} trained models; none of them raises an error.",
+    )
 
 
-def waves(distance: Tensor, rope: Mapping[float, Tensor], pope: Mapping[float, Tensor]) -> plt.Figure:
+def what_where(distance: Tensor, rope: Mapping[float, Tensor], pope: Mapping[float, Tensor]) -> Picture:
     """One term of the logit against distance for several contents: RoPE on the left, PoPE on the right."""
     fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.1))
     shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.85, len(rope)))
@@ -318,15 +433,27 @@ def waves(distance: Tensor, rope: Mapping[float, Tensor], pope: Mapping[float, T
         axes, (rope, pope), ("RoPE: content shifts the wave", "PoPE: content scales it"), strict=True
     ):
         for (content, curve), shade in zip(curves.items(), shades, strict=True):
-            ax.plot(distance, curve, color=shade, label=f"{content:+.1f}" if ax is axes[0] else None)
+            ax.plot(distance, curve, color=shade, label=signed(content, 1) if ax is axes[0] else None)
         ax.set(title=title, xlabel="distance (tokens)")
     axes[0].set_ylabel("part of the logit")
     fig.legend(title="content", loc="outside right center")
-    return fig
+    return Picture(
+        fig,
+        "04_what_where",
+        alt=f"Left: {len(rope)} equal waves shifted sideways by content. Right: {len(pope)} waves with the same peaks, "
+        "scaled.",
+        caption=f"One pair of RoPE and one channel of PoPE for {len(rope)} contents: shifted sideways, or scaled in "
+        "place.",
+    )
 
 
-def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor) -> plt.Figure:
-    """Length by pair averaged over heads, and attention to the token before against the share of fast pairs."""
+def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor) -> Picture:
+    """Length by pair averaged over heads, and attention to the token before against the share of fast pairs.
+
+    Args:
+        share: (layers, heads, pairs), part of |q||k| in each pair; slow: (pairs,), which never finish a turn.
+        fast_share, previous: (layers, heads), part in the eight fastest pairs, attention on the token before.
+    """
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3))
     mean, pairs = share.mean((0, 1)), share.shape[-1]
     axes[0].bar(range(pairs), 100 * mean, color=np.where(slow, color("rope"), "#bbbbbb"))
@@ -342,10 +469,16 @@ def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor
     label = f"layer {top // previous.shape[1]}, head {top % previous.shape[1]}"
     place = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
     axes[1].annotate(label, (x[top], y[top]), fontsize=8, **place)
-    return fig
+    return Picture(
+        fig,
+        "04_real_heads",
+        alt=f"Left: bars of length by pair; the {int(slow.sum())} slow ones of {pairs} hold "
+        f"{100 * mean[slow].sum():.0f}%. Right: {len(x)} heads; those that look one back use the fast pairs more.",
+        caption="SmolLM2, recorded: most length sits in slow pairs; the heads that look one back most use fast ones.",
+    )
 
 
-def maps(seen: Mapping[tuple[int, int], Tensor]) -> plt.Figure:
+def axial(seen: Mapping[tuple[int, int], Tensor]) -> Picture:
     """Logits over an image from several query patches, on one scale; the query is marked."""
     fig, axes = plt.subplots(1, len(seen), figsize=(7.8, 2.9))
     top = max(values.max().item() for values in seen.values())
@@ -353,11 +486,18 @@ def maps(seen: Mapping[tuple[int, int], Tensor]) -> plt.Figure:
         matrix(ax, values, title=f"from ({row}, {column})", xlabel="column", ylabel="row", limit=top)
         ax.plot(column, row, "s", mfc="none", mec="white", mew=2, ms=10)
         ax.set_aspect("equal")
-    return fig
+    side = len(values)
+    return Picture(
+        fig,
+        "04_axial",
+        alt=f"{len(seen)} {side} by {side} maps of logits; the same pattern of rows and columns moves with the query "
+        "patch (square).",
+        caption="One query, the same key in every patch: the pattern follows the query (square) in both axes.",
+    )
 
 
-def sections(period: Tensor, edges: Sequence[int], names: Sequence[str]) -> plt.Figure:
-    """Periods of the pairs, one marker an axis."""
+def sections(period: Tensor, edges: Sequence[int], names: Sequence[str]) -> Picture:
+    """Periods of the pairs, one marker per axis. edges: first pair of each section, and the number of pairs."""
     fig, ax = plt.subplots(figsize=(7.2, 3.0))
     looks = (("#0173b2", "o"), ("#de8f05", "s"), ("#029e73", "^"))
     for name, (shade, marker), low, high in zip(names, looks, edges, edges[1:], strict=False):
@@ -366,15 +506,56 @@ def sections(period: Tensor, edges: Sequence[int], names: Sequence[str]) -> plt.
     ax.set(yscale="log", xlabel="pair", ylabel="steps for one turn")
     ax.minorticks_off()
     ax.legend(title="follows, with periods")
-    return fig
+    spans = [
+        f"{name} {period[low]:,.0f} to {period[high - 1]:,.0f}"
+        for name, low, high in zip(names, edges, edges[1:], strict=False)
+    ]
+    return Picture(
+        fig,
+        "04_mrope",
+        alt=f"Periods of {len(period)} pairs on a log axis in {len(names)} groups, in steps for one turn: "
+        f"{_listed(spans)}.",
+        caption=f"M-RoPE's sections: {names[0]} gets the fast pairs, {names[-1]}s the slow ones.",
+    )
 
 
-def fading(distance: Tensor, curves: Mapping[str, Tensor]) -> plt.Figure:
-    """Factors by distance, one line a pair."""
+def fading(distance: Tensor, curves: Mapping[str, Tensor], head_dim: int) -> Picture:
+    """Factors by distance, one line per pair, fast pairs first."""
     fig, ax = plt.subplots(figsize=(7.2, 3.0))
     looks = (("#d55e00", "-"), ("#0173b2", "--"), (INK, ":"))
     for (name, curve), (shade, style) in zip(curves.items(), looks, strict=True):
         ax.plot(distance, curve, color=shade, ls=style, label=name)
     ax.set(xlabel="distance (tokens)", ylabel="factor on the pair", ylim=(0, 1.05))
     ax.legend()
-    return fig
+    fast, *_, slow = curves.values()
+    return Picture(
+        fig,
+        "04_xpos",
+        alt=f"Factor by distance: over {int(distance[-1]):,} tokens the fastest pair falls to {fast[-1]:.2f}, "
+        f"the slowest to {slow[-1]:.2f}.",
+        caption=f"xPos with head_dim {head_dim}: fast pairs fade with distance, slow pairs stay.",
+    )
+
+
+def race(bands: Mapping[str, Band], live: Sequence[Result]) -> Picture:
+    """Loss against context length: the recorded bands by scheme, and what was trained here."""
+    settings = next(iter(bands.values())).settings
+    short, long = settings.train_len, settings.lengths[-1]
+    ends = {
+        scheme: f"{np.mean(bands[scheme].values(short)):.1f} to {np.mean(bands[scheme].values(long)):.1f}"
+        for scheme in ("rope", "pope")
+    }
+    return Picture(
+        plotting.race(list(bands.values()), live),
+        "04_race",
+        alt=f"Loss by context length, from {short} to {long} characters: RoPE rises from "
+        f"{ends['rope']}, PoPE from {ends['pope']}.",
+        caption="RoPE and PoPE train alike and part beyond the trained length (dashed)."
+        + " Open markers: trained here." * bool(live),
+    )
+
+
+def _listed(items: Iterable) -> str:
+    """ "a, b and c"."""
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last
