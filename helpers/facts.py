@@ -47,27 +47,31 @@ def draw(fig: Figure) -> tuple[np.ndarray, dict[str, Any]]:
     """Draw a figure once: its pixels, uint8 (height, width, 3), and its facts.
 
     Returns:
-        pixels, and ``{"matplotlib": version, "texts": [...], "axes": [{"view": [...], "drawn": [...]}, ...]}``: every
-        visible text in drawing order; of each axes the limits (after its scale, so logarithms on a log axis) and what
-        is drawn in it, lowest layer first: kind, number of points, colors, places in thousandths of the axes.
+        pixels, and ``{"matplotlib": version, "texts": [...], "ticks": [...], "axes": [{"view": [...], "drawn": [...]},
+        ...]}``: every visible text in drawing order, labels of ticks apart (how many there are depends on the room
+        that letters take); of each axes the limits (after its scale, so logarithms on a log axis) and what is drawn in
+        it, lowest layer first: kind, number of points, colors, places in thousandths of the axes.
 
     Raises:
         TypeError: on an artist of a kind that this module cannot describe.
     """
-    canvas, texts = FigureCanvasAgg(fig), []
-    renderer = canvas.get_renderer()
+    canvas = FigureCanvasAgg(fig)
+    renderer = canvas.get_renderer()  # canvas.draw() uses this one as long as the size stays
+    words: dict[str, list[str]] = {"texts": [], "ticks": []}
+    groups: list[str] = []  # what is being drawn, outermost first
     draw_text = renderer.draw_text
 
     def note(gc, x, y, s, *args, **kwargs):
-        texts.append(normal(s))
+        words["ticks" if {"xtick", "ytick"} & set(groups) else "texts"].append(normal(s))
         draw_text(gc, x, y, s, *args, **kwargs)
 
-    renderer.draw_text = note  # canvas.draw() uses the same renderer as long as the size stays
+    renderer.draw_text = note
+    renderer.open_group = lambda name, gid=None: groups.append(name)
+    renderer.close_group = lambda name: groups.pop()
     canvas.draw()
-    del renderer.draw_text
-    parts = [_axes(inner) for ax in fig.axes for inner in (ax, *ax.child_axes)]
+    axes = [inner for ax in fig.axes for inner in (ax, *ax.child_axes)]
     loose = [_artist(a, fig.transFigure) for a in (*fig.lines, *fig.patches, *fig.images) if a.get_visible()]
-    facts = {"matplotlib": matplotlib.__version__, "texts": texts, "axes": parts}
+    facts = {"matplotlib": matplotlib.__version__, **words, "axes": [_axes(ax) for ax in axes]}
     return np.asarray(canvas.buffer_rgba())[..., :3], facts | ({"loose": loose} if loose else {})
 
 

@@ -274,7 +274,7 @@ def freezing(short: Mapping[str, float], long: Mapping[str, float]) -> Picture:
     axes[0].set_ylabel("perplexity")
     note = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 9, "color": ACCENT}
     axes[0].annotate("orange: perplexity more than doubled", (0.98, 0.97), **note)
-    lost = [[group for group in groups if found[group] > 1.02 * found["intact"]] for found in (short, long)]
+    lost = [[group for group in groups if found[group] > 1.01 * found["intact"]] for found in (short, long)]
     free = [group for group in groups if group not in lost[0]]  # at the short length
     return Picture(
         fig,
