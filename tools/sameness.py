@@ -30,8 +30,9 @@ COLOR = 3  # of 255
 def difference(saved: bytes, fresh: bytes) -> str:
     """What changed from one PNG file to another, as one sentence without a full stop; "" for the same picture.
 
-    Pictures drawn by different versions of matplotlib are compared by what they show, without the labels of ticks: each
-    version draws letters differently, and the room that they take decides how many ticks there are. A saved picture that does not carry its facts (``helpers/facts.py``) counts as changed.
+    Pictures drawn by different versions of matplotlib are compared by what they show, without the labels of ticks:
+    each version draws letters differently, and the room that they take decides how many ticks there are. A saved
+    picture that does not carry its facts (``helpers/facts.py``) counts as changed.
     """
     if saved == fresh:
         return ""
