@@ -13,22 +13,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..validate import positive_int, vector
+from ..validate import positive_int, positive_number, require, vector
 from .base import Encoding
 
 
-def alibi_slopes(n_heads: int) -> Tensor:
+def alibi_slopes(n_heads: int, max_bias: float = 8.0) -> Tensor:
     """Slopes as the authors' code gives them, (n_heads,) float64, positive.
 
     A power of two n: 2^(-8h/n), h = 1 .. n. Any other n: the slopes of the next lower power of two, followed by
-    every other slope of twice that power. The order is then not monotone.
+    every other slope of twice that power. The order is then not monotone. ``max_bias`` is the 8: MPT's configurations
+    and GGUF files state it (alibi_bias_max, max_alibi_bias), and some of them say 16.
 
     Source: Press et al., section 3, and fairseq/models/transformer.py in the authors' repository.
     """
     power = 2 ** math.floor(math.log2(n_heads))
 
     def geometric(n: int) -> Tensor:
-        return 2.0 ** (-8.0 * torch.arange(1, n + 1, dtype=torch.float64) / n)
+        return 2.0 ** (-max_bias * torch.arange(1, n + 1, dtype=torch.float64, device="cpu") / n)
 
     return torch.cat([geometric(power), geometric(2 * power)[0::2][: n_heads - power]])
 
@@ -39,10 +40,10 @@ def alibi_bias(q_pos: Tensor, k_pos: Tensor, slopes: Tensor, future_slopes: Tens
     ``future_slopes`` (H,) replace the slopes for keys that lie ahead of the query; no causal model sees those.
     """
     distance = Encoding.distance(q_pos, k_pos)[:, None]  # key minus query
-    past = -slopes.to(distance.device, torch.float32)[:, None, None] * distance.abs()
+    past = -slopes.float().to(distance.device)[:, None, None] * distance.abs()
     if future_slopes is None:
         return past
-    future = -future_slopes.to(distance.device, torch.float32)[:, None, None] * distance.abs()
+    future = -future_slopes.float().to(distance.device)[:, None, None] * distance.abs()
     return torch.where(distance > 0, future, past)
 
 
@@ -57,6 +58,7 @@ class ALiBi(Encoding):
         n_heads: int,
         slopes: Tensor | Sequence[float] | None = None,
         future_slopes: Tensor | Sequence[float] | None = None,
+        max_bias: float = 8.0,
     ):
         """Choose the slopes.
 
@@ -64,13 +66,17 @@ class ALiBi(Encoding):
             n_heads: number of heads.
             slopes: n_heads numbers to use instead of the authors'.
             future_slopes: n_heads numbers for keys ahead of the query (encoders); ``slopes`` by default.
+            max_bias: see :func:`alibi_slopes`; not together with ``slopes``.
 
         Raises:
             ValueError: on a bad number of heads, or of slopes.
         """
         super().__init__()
         self.n_heads = positive_int("n_heads", n_heads)
-        self.slopes = alibi_slopes(n_heads) if slopes is None else vector("slopes", slopes, n_heads)
+        positive_number("max_bias", max_bias)
+        remedy = "leave it out: the slopes are given."
+        require(slopes is None or max_bias == 8, "max_bias", max_bias, remedy)
+        self.slopes = alibi_slopes(n_heads, max_bias) if slopes is None else vector("slopes", slopes, n_heads)
         self.future_slopes = None if future_slopes is None else vector("future_slopes", future_slopes, n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:

@@ -34,12 +34,19 @@ def test_slopes_equal_bloom(n):
 
 
 @pytest.mark.oracle("alibi.alibi_slopes", against="transformers: MPT")
+@pytest.mark.parametrize("max_bias", [8, 16])  # configurations of MPT-7B-storywriter say 16
 @pytest.mark.parametrize("n", HEADS)
-def test_slopes_equal_mpt(n):
+def test_slopes_equal_mpt(n, max_bias):
     from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
-    bias = build_mpt_alibi_tensor(n, 4).reshape(n, 4).double()  # slope times -3 .. 0
-    torch.testing.assert_close(-bias[:, 2], alibi_slopes(n), rtol=1e-5, atol=0)
+    bias = build_mpt_alibi_tensor(n, 4, max_bias).reshape(n, 4).double()  # slope times -3 .. 0
+    torch.testing.assert_close(-bias[:, 2], alibi_slopes(n, max_bias), rtol=1e-5, atol=0)
+
+
+def test_another_maximal_bias_is_for_slopes_of_the_rule_only():
+    assert ALiBi(2, max_bias=16).slopes.tolist() == [2.0**-8, 2.0**-16]
+    with pytest.raises(ValueError, match="max_bias=16: leave it out"):
+        ALiBi(2, slopes=[1.0, 0.5], max_bias=16)
 
 
 @pytest.mark.oracle("alibi.alibi_bias", against="x-transformers")

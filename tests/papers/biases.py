@@ -20,17 +20,17 @@ def _dot(a: list, b: list) -> mpf:
 # ---------------------------------------------------------------------------------------------------- scalar biases
 
 
-def alibi_slopes(n_heads: int) -> Row:
+def alibi_slopes(n_heads: int, max_bias: float = 8) -> Row:
     """Press et al. 2021 (ALiBi), section 3: m_h = 2^(-8h/n), h = 1..n, for n a power of two.
     Otherwise the authors' released rule: all slopes of the power of two below n, then the 1st, 3rd, 5th, ...
-    slope of twice that power, until there are n."""
+    slope of twice that power, until there are n. max_bias is the paper's 8 (MPT's configuration states it)."""
     power = 1
     while 2 * power <= n_heads:
         power = 2 * power
-    slopes = [mpf(2) ** (-mpf(8 * h) / power) for h in range(1, power + 1)]
+    slopes = [mpf(2) ** (-mpf(max_bias * h) / power) for h in range(1, power + 1)]
     h = 1
     while len(slopes) < n_heads:
-        slopes.append(mpf(2) ** (-mpf(8 * h) / (2 * power)))
+        slopes.append(mpf(2) ** (-mpf(max_bias * h) / (2 * power)))
         h = h + 2
     return slopes
 
