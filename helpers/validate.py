@@ -62,10 +62,11 @@ def number(argument: str, value: Any, above: float = -math.inf, at_most: float =
 def vector(argument: str, value: Any, length: int) -> Tensor:
     """Return ``value`` as a float64 tensor (length,), or raise ``ValueError`` if it is not that many finite numbers.
 
-    It is a copy and no part of a graph: what the caller does to ``value`` later does not reach the encoding.
+    It is a copy and no part of a graph: what the caller does to ``value`` later does not reach the encoding. It is on
+    the CPU, whatever the default device is: not every device has float64, and "meta" has no numbers.
     """
     try:
-        out = torch.as_tensor(value, dtype=torch.float64)
+        out = torch.as_tensor(value.cpu() if isinstance(value, Tensor) else value, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         out = None
     remedy = f"must have shape ({length},): that many numbers."

@@ -73,6 +73,15 @@ class Encoding(nn.Module):
         """Side entrance. weights: (B, H, T, S); returns None or a term (B, H, T, D) of the attention output."""
         return None
 
+    def reset_tables(self) -> None:
+        """Make again what no state dict holds. A model calls it after ``to_empty``, which leaves memory unset.
+
+        The schemes of this folder have nothing to make again: their constants are float64 on the CPU, neither
+        parameters nor buffers, whatever the default device is. No ``to_empty`` and no change of dtype or device
+        reaches them.
+        A scheme with non-persistent buffers fills them here.
+        """
+
     @staticmethod
     def distance(q_pos: Tensor, k_pos: Tensor) -> Tensor:
         """Signed distance key minus query, (B or 1, T, S): negative where the key lies in the past."""
@@ -81,6 +90,20 @@ class Encoding(nn.Module):
 
 class NoEncoding(Encoding):
     """Nothing at any door ("NoPE"). With a causal mask a model can still find out where it is: see notebook 01."""
+
+
+FLOAT64_DEVICES = ("cpu", "cuda", "meta")
+"""Types of devices known to compute in float64. Apple's GPUs ("mps") do not, nor does every accelerator."""
+
+
+def in_float64(position_ids: Tensor) -> Tensor:
+    """position_ids as float64, on their own device if it computes in float64, else on the CPU: the same shape.
+
+    Angles need it: at position 100,000 float32 is off by 4e-3 radians. Hand the result back as ``.float().to(device)``,
+    in this order, so that no float64 number arrives at a device without.
+    """
+    here = position_ids.device.type in FLOAT64_DEVICES
+    return (position_ids if here else position_ids.cpu()).double()
 
 
 def positions(seq_len: int, offset: int = 0, device: torch.device | str | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from .rope import rope_angles
 
 def pope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
     """theta_c = base^(-c/head_dim), c = 0 .. head_dim - 1, radians per position: float64, (head_dim,)."""
-    return base ** (-torch.arange(head_dim, dtype=torch.float64) / head_dim)
+    return base ** (-torch.arange(head_dim, dtype=torch.float64, device="cpu") / head_dim)
 
 
 def to_polar(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def sinusoidal_frequencies(d_model: int, base: float = 10_000.0, convention: str
         ValueError: on another convention.
     """
     one_of("convention", convention, CONVENTIONS)
-    i = torch.arange(d_model // 2, dtype=torch.float64)
+    i = torch.arange(d_model // 2, dtype=torch.float64, device="cpu")
     steps = d_model / 2 - 1 if convention == "tensor2tensor" else d_model / 2
     return base ** (-i / steps)
 

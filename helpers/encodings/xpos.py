@@ -21,7 +21,7 @@ from .rope import RoPE
 
 def xpos_decay(head_dim: int, gamma: float = 0.4) -> Tensor:
     """zeta_i = (2i/head_dim + gamma) / (1 + gamma), i = 0 .. head_dim/2 - 1: float64, (head_dim / 2,)."""
-    return (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim + gamma) / (1 + gamma)
+    return (torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim + gamma) / (1 + gamma)
 
 
 class XPos(RoPE):
