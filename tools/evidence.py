@@ -35,6 +35,7 @@ PAPERS = "closed form of the paper"
 COMPUTING = ("helpers.encodings", "helpers.model")
 ELSEWHERE = {
     "base.Encoding": "the contract: every hook is the identity",
+    "base.in_float64": "chooses a device: what passes through it is compared",
     "base.positions": "counts: compared with torch.arange in test_model",
     "encodings.build": "chooses among the schemes",
     "extension.Extension": "holds what a rule returns",

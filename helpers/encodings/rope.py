@@ -18,19 +18,24 @@ import torch
 from torch import Tensor
 
 from ..validate import even_int, number, one_of, positive_number, require, vector
-from .base import Encoding
+from .base import Encoding, in_float64
 
 LAYOUTS = ("half", "interleaved")
+ROTATED = ("first", "last")
 
 
 def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
     """theta_i = base^(-2i/head_dim), i = 0 .. head_dim/2 - 1, radians per position: float64, (head_dim / 2,)."""
-    return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim)
 
 
 def rope_angles(position_ids: Tensor, inv_freq: Tensor) -> Tensor:
-    """Angles position * theta_i in radians: (...,) and (pairs,) to (..., pairs), float64 whatever comes in."""
-    return position_ids.double()[..., None] * inv_freq.double().to(position_ids.device)
+    """Angles position * theta_i in radians: (...,) and (pairs,) to (..., pairs), float64 whatever comes in.
+
+    On the device of the positions, or on the CPU if that device has no float64 (:func:`~.base.in_float64`).
+    """
+    ids = in_float64(position_ids)
+    return ids[..., None] * inv_freq.double().to(ids.device)
 
 
 def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> Tensor:
@@ -47,9 +52,13 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> T
     Raises:
         ValueError: on another layout.
     """
-    if layout == "half":  # (a, b) -> (a cos - b sin, b cos + a sin), where rolling by half the width swaps a and b
-        return x * torch.cat([cos, cos], dim=-1) + x.roll(x.shape[-1] // 2, -1) * torch.cat([-sin, sin], dim=-1)
+    if layout == "half":
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
     one_of("layout", layout, LAYOUTS)
+    if torch.compiler.is_compiling():  # the compiler makes one kernel of this, and has none for complex numbers
+        a, b = x[..., 0::2], x[..., 1::2]
+        return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
     wider = torch.promote_types(x.dtype, cos.dtype)
     x, cos, sin = (a.to(torch.promote_types(wider, torch.float32)) for a in (x, cos, sin))  # complex starts at float32
     turned = torch.complex(x[..., 0::2], x[..., 1::2]) * torch.complex(cos, sin)  # the same, as one product
@@ -61,11 +70,34 @@ def layout_permutation(head_dim: int) -> Tensor:
     return torch.arange(head_dim).view(-1, 2).T.reshape(-1)
 
 
+def rotary_width(head_dim: int, rotary_fraction: float = 1.0, rotary_dim: int | None = None) -> int:
+    """Number of rotated channels of a head: ``rotary_dim``, or int(head_dim * rotary_fraction); even.
+
+    ValueError on a width that is odd, 0 or above head_dim, or given in both ways.
+    """
+    even_int("head_dim", head_dim, "channels are rotated in pairs")
+    number("rotary_fraction", rotary_fraction, above=0, at_most=1)
+    if rotary_dim is None:
+        width = int(head_dim * rotary_fraction)
+        remedy = f"leaves rotary_dim={width}: must be even and above 0, channels are rotated in pairs."
+        require(width > 0 and width % 2 == 0, "rotary_fraction", rotary_fraction, remedy)
+        return width
+    require(rotary_fraction == 1, "rotary_fraction", rotary_fraction, f"leave it out, rotary_dim={rotary_dim} says it.")
+    even_int("rotary_dim", rotary_dim, "channels are rotated in pairs")
+    require(rotary_dim <= head_dim, "rotary_dim", rotary_dim, f"must be at most head_dim={head_dim}.")
+    return int(rotary_dim)
+
+
 class RoPE(Encoding):
     """Rotates queries and keys, never values. Logits depend on content and on m - n only.
 
-    ``rotary_fraction`` < 1 rotates only the first int(head_dim * fraction) channels (GPT-NeoX 0.25, Phi 0.5); the
-    exponent's denominator is then that number of channels, not head_dim.
+    A part of the head may be rotated: the first channels (GPT-NeoX a quarter, Phi half), or the last (DeepSeek 64 of
+    192). The exponent's denominator is then the number of rotated channels, not head_dim.
+
+    YaRN's temperature f has two places, and on a part of a head they are not the same. As ``attention_factor`` it
+    multiplies cos and sin, and so by f^2 the part of a logit that comes from rotated channels, nothing else. In
+    ``scale`` = f^2 / sqrt(head_dim) it multiplies the whole logit. DeepSeek-V3 uses the second: with all 192 channels
+    1 and s = 40, logits grow by 1.8739 there and by 1.2913 if the factor is put on cos and sin.
     """
 
     def __init__(
@@ -76,6 +108,10 @@ class RoPE(Encoding):
         rotary_fraction: float = 1.0,
         inv_freq: Tensor | None = None,
         attention_factor: float = 1.0,
+        *,
+        rotary_dim: int | None = None,
+        rotated: str = "first",
+        scale: float | None = None,
     ):
         """Build the rotation.
 
@@ -85,20 +121,21 @@ class RoPE(Encoding):
             layout: one of :data:`LAYOUTS`.
             rotary_fraction: in (0, 1], giving an even number of rotated channels.
             inv_freq: frequencies (pairs,) to use instead of base^(-2i/d), for context extension.
-            attention_factor: multiplies cos and sin, so logits by its square (YaRN's temperature).
+            attention_factor: multiplies cos and sin: the rotated channels' part of a logit by its square.
+            rotary_dim: number of rotated channels, in place of ``rotary_fraction``.
+            rotated: which channels of a partly rotated head turn, one of :data:`ROTATED`.
+            scale: softmax scale of the logits; None for 1/sqrt(head_dim).
 
         Raises:
             ValueError: on a bad argument.
         """
         super().__init__()
-        even_int("head_dim", head_dim, "channels are rotated in pairs")
-        number("rotary_fraction", rotary_fraction, above=0, at_most=1)
-        self.rotary_dim = int(head_dim * rotary_fraction)
-        remedy = f"leaves rotary_dim={self.rotary_dim}: must be even and above 0, channels are rotated in pairs."
-        require(self.rotary_dim > 0 and self.rotary_dim % 2 == 0, "rotary_fraction", rotary_fraction, remedy)
+        self.rotary_dim = rotary_width(head_dim, rotary_fraction, rotary_dim)
         self.head_dim, self.base = head_dim, positive_number("base", base)
         self.layout = one_of("layout", layout, LAYOUTS)
         self.attention_factor = positive_number("attention_factor", attention_factor)
+        self.rotated = one_of("rotated", rotated, ROTATED)
+        self.scale = None if scale is None else positive_number("scale", scale)
         # Frequencies are float64 and not a buffer: model.bfloat16() must not touch them.
         pairs = self.rotary_dim // 2
         own = rope_frequencies(self.rotary_dim, base)
@@ -108,9 +145,13 @@ class RoPE(Encoding):
         """cos and sin for queries and for keys, each (B or 1, 1, T or S, pairs), float32."""
         return self._tables(q_pos), self._tables(k_pos)
 
+    def _angles(self, position_ids: Tensor) -> Tensor:
+        """(B or 1, T, pairs), float64."""
+        return rope_angles(position_ids, self.inv_freq)
+
     def _tables(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        angles = rope_angles(position_ids, self.inv_freq)[:, None]  # (B, 1, T, pairs): the same for every head
-        return (angles.cos() * self.attention_factor).float(), (angles.sin() * self.attention_factor).float()
+        angles, device = self._angles(position_ids)[:, None], position_ids.device  # (B, 1, T, pairs): one for all heads
+        return tuple((f * self.attention_factor).float().to(device) for f in (angles.cos(), angles.sin()))
 
     def rotate(self, q: Tensor, k: Tensor, state: tuple, layer: int) -> tuple[Tensor, Tensor]:
         return self._turn(q, *state[0]), self._turn(k, *state[1])
@@ -118,5 +159,8 @@ class RoPE(Encoding):
     def _turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         if self.rotary_dim == self.head_dim:
             return rotate_pairs(x, cos, sin, self.layout).to(x.dtype)
-        turned, kept = x[..., : self.rotary_dim], x[..., self.rotary_dim :]
-        return torch.cat([rotate_pairs(turned, cos, sin, self.layout).to(x.dtype), kept], dim=-1)
+        if self.rotated == "first":
+            turning, kept = x[..., : self.rotary_dim], x[..., self.rotary_dim :]
+            return torch.cat([rotate_pairs(turning, cos, sin, self.layout).to(x.dtype), kept], dim=-1)
+        kept, turning = x[..., : -self.rotary_dim], x[..., -self.rotary_dim :]
+        return torch.cat([kept, rotate_pairs(turning, cos, sin, self.layout).to(x.dtype)], dim=-1)

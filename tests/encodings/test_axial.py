@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import types
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +12,12 @@ from hypothesis import strategies as st
 from rotary_embedding_torch import RotaryEmbedding, apply_rotary_emb
 from transformers.models.dinov3_vit import modeling_dinov3_vit
 from transformers.models.qwen2_vl import modeling_qwen2_vl
-from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig
+from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLConfig, Qwen2VLTextConfig
+from transformers.models.qwen3_5 import modeling_qwen3_5
+from transformers.models.qwen3_vl import modeling_qwen3_vl
 
 from helpers.encodings import AxialRoPE, MRoPE, RoPE, positions
-from helpers.encodings.axial import grid_positions
+from helpers.encodings.axial import grid_positions, multimodal_positions, next_position
 from helpers.encodings.rope import LAYOUTS
 from helpers.model import Encoder
 
@@ -81,6 +86,110 @@ def test_mrope_is_qwen2_vl(sections):
     expected = modeling_qwen2_vl.apply_rotary_pos_emb(q, k, cos, sin)
     for got, want in zip(rotated(MRoPE(d, sections), q, k, ids), expected, strict=True):
         torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.oracle("axial.AxialRoPE", "axial.axial_frequencies", against="rotary-embedding-torch")
+@pytest.mark.parametrize("widths", [(16, 56, 56), (4, 8), (4, 8, 12)])
+def test_axes_of_unequal_width_are_one_rotation_each(widths):
+    q, k = draw(1, 2, 7, sum(widths), dtype=torch.float32)
+    ids = torch.randint(0, 40, (1, 7, len(widths)), generator=torch.Generator().manual_seed(3))
+    angles = [RotaryEmbedding(dim=w, cache_if_possible=False).forward(ids[0, :, a]) for a, w in enumerate(widths)]
+    for x, got in zip((q, k), rotated(AxialRoPE(sum(widths), widths), q, k, ids), strict=True):
+        torch.testing.assert_close(got, apply_rotary_emb(torch.cat(angles, -1), x), atol=1e-4, rtol=1e-4)
+    if len(set(widths)) > 1 and sum(widths) % (2 * len(widths)) == 0:
+        equal = rotated(AxialRoPE(sum(widths), len(widths)), q, k, ids)[0]
+        assert (equal - rotated(AxialRoPE(sum(widths), widths), q, k, ids)[0]).abs().max() > 1
+
+
+@pytest.mark.oracle("axial.MRoPE", "axial.mrope_frequencies", against="transformers: Qwen3-VL")
+@pytest.mark.parametrize("sections", [(24, 20, 20), (3, 3, 2)])
+def test_interleaved_sections_are_qwen3_vl(sections):
+    d = 2 * sum(sections)
+    rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": list(sections), "mrope_interleaved": True}
+    config = modeling_qwen3_vl.Qwen3VLTextConfig(
+        hidden_size=d, num_attention_heads=1, num_key_value_heads=1, head_dim=d, rope_parameters=rope
+    )
+    ids = torch.randint(0, 40, (1, 11, 3), generator=torch.Generator().manual_seed(3))
+    q, k = draw(1, 1, 11, d, dtype=torch.float32)
+    cos, sin = modeling_qwen3_vl.Qwen3VLTextRotaryEmbedding(config)(q, ids.permute(2, 0, 1))
+    expected = modeling_qwen3_vl.apply_rotary_pos_emb(q, k, cos, sin)
+    for got, want in zip(rotated(MRoPE(d, sections, 5e6, mrope_interleaved=True), q, k, ids), expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    in_blocks = rotated(MRoPE(d, sections, 5e6), q, k, ids)[0]
+    assert (in_blocks - expected[0]).abs().max() > 1
+
+
+@pytest.mark.oracle("axial.MRoPE", "axial.mrope_frequencies", "rope.rotary_width", against="transformers: Qwen3.5")
+def test_sections_on_part_of_a_head_are_qwen3_5():
+    sections = (11, 11, 10)
+    rope = {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25, "mrope_section": list(sections)}
+    config = modeling_qwen3_5.Qwen3_5TextConfig(
+        hidden_size=256, num_attention_heads=1, num_key_value_heads=1, head_dim=256, rope_parameters=rope
+    )
+    ids = torch.randint(0, 40, (1, 11, 3), generator=torch.Generator().manual_seed(3))
+    q, k = draw(1, 1, 11, 256, dtype=torch.float32)
+    cos, sin = modeling_qwen3_5.Qwen3_5TextRotaryEmbedding(config)(q, ids.permute(2, 0, 1))
+    expected = modeling_qwen3_5.apply_rotary_pos_emb(q, k, cos, sin)
+    for part in ({"rotary_fraction": 0.25}, {"rotary_dim": 64}):
+        enc = MRoPE(256, sections, 1e7, **part, mrope_interleaved=True)
+        for got, want in zip(rotated(enc, q, k, ids), expected, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def qwen2_vl_positions(segments, merge: int = 2) -> torch.Tensor:
+    """get_rope_index of transformers, (1, T, 3), for texts and pictures; its grids count patches before merging."""
+    kinds, grids = [], []
+    for segment in segments:
+        if isinstance(segment, int):
+            kinds += [0] * segment
+        else:
+            frames, rows, columns = segment
+            kinds += [1] * (frames * rows * columns)
+            grids.append((frames, merge * rows, merge * columns))
+    config = Qwen2VLConfig(vision_config={"spatial_merge_size": merge})
+    model = types.SimpleNamespace(config=config)
+    model.get_vision_position_ids = functools.partial(modeling_qwen2_vl.Qwen2VLModel.get_vision_position_ids, model)
+    types_of_tokens = torch.tensor([kinds])
+    ids, deltas = modeling_qwen2_vl.Qwen2VLModel.get_rope_index(
+        model, torch.ones_like(types_of_tokens), types_of_tokens, torch.tensor(grids)
+    )
+    assert deltas.item() == next_position(ids.permute(1, 2, 0)).item() - len(kinds)
+    return ids.permute(1, 2, 0)
+
+
+@pytest.mark.oracle("axial.multimodal_positions", "axial.next_position", against="transformers: Qwen2-VL")
+@pytest.mark.parametrize("segments", [[(1, 4, 4), 4], [5, (1, 3, 4), 2, (1, 2, 2), 1], [2, (2, 3, 3), 3]], ids=str)
+def test_positions_of_text_and_pictures_are_qwen2_vl(segments):
+    assert torch.equal(multimodal_positions(segments), qwen2_vl_positions(segments))
+
+
+def test_after_a_picture_the_next_position_is_not_the_number_of_tokens():
+    """A 4 x 4 grid and four words: 20 tokens, and the largest id is 7."""
+    ids = multimodal_positions([(1, 4, 4), 4])
+    assert ids.shape == (1, 20, 3) and next_position(ids).tolist() == [8]
+    assert torch.equal(multimodal_positions([2], start=8), torch.tensor([[[8] * 3, [9] * 3]]))
+    assert multimodal_positions([(3, 1, 1)], time_step=25)[0].tolist() == [[0, 0, 0], [25, 0, 0], [50, 0, 0]]
+    assert next_position(torch.tensor([[0, 1, 2], [4, 9, 3]])).tolist() == [3, 10]
+
+
+def test_a_video_longer_than_its_sides_is_left_behind_by_the_largest_id():
+    """The paper's rule. transformers 5.23 continues after the rows or columns, inside the ids of the video."""
+    segments = [(7, 2, 3), 1]
+    assert multimodal_positions(segments)[0, -1].tolist() == [7, 7, 7]
+    assert qwen2_vl_positions(segments)[0, -1].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("kind", ["axial", "mrope"])
+def test_factor_and_part_reach_rotations_by_several_coordinates(kind):
+    q, k = draw(1, 2, 7, 16)
+    ids = torch.randint(0, 40, (1, 7, 3), generator=torch.Generator().manual_seed(3))
+    make = (lambda d, **kw: AxialRoPE(d, 3, **kw)) if kind == "axial" else (lambda d, **kw: MRoPE(d, (3, 2, 1), **kw))
+    for part in ({"rotary_dim": 12}, {"rotary_fraction": 0.75}):
+        whole = rotated(make(12), q[..., 4:], k[..., 4:], ids)
+        last = rotated(make(16, rotated="last", attention_factor=1.5, **part), q, k, ids)
+        for x, a, b in zip((q, k), whole, last, strict=True):
+            torch.testing.assert_close(b, torch.cat([x[..., :4], 1.5 * a], -1))
+    assert make(12, scale=0.3).scale == 0.3 and make(12).scale is None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -152,6 +261,16 @@ def test_runs_in_a_model():
         (lambda: AxialRoPE(16).prepare(torch.zeros(5, 2), torch.zeros(5, 2), None), "position_ids=(5, 2)"),
         (lambda: AxialRoPE(16).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),
         (lambda: grid_positions(0, 3), "height=0"),
+        (lambda: AxialRoPE(16, (3, 13)), "axes=3: must be even"),
+        (lambda: AxialRoPE(16, (4, 8)), "axes=(4, 8): must sum to the 16"),
+        (lambda: MRoPE(256, (11, 11, 10)), "sections=(11, 11, 10)"),  # a part of the head has to be asked for
+        (lambda: MRoPE(16, (2, 3, 3), mrope_interleaved=True), "sections=(2, 3, 3)"),
+        (lambda: multimodal_positions([]), "segments=[]"),
+        (lambda: multimodal_positions([3, 0]), "segments=0"),
+        (lambda: multimodal_positions([(4, 4)]), "segments=(4, 4)"),
+        (lambda: multimodal_positions([(1, 0, 4)]), "segments=0"),
+        (lambda: multimodal_positions([3], start=-1), "start=-1"),
+        (lambda: multimodal_positions([3], time_step=0), "time_step=0"),
     ],
 )
 def test_bad_input(make, words):

@@ -17,11 +17,15 @@ import helpers.encodings
 BASE = {"base": 10_000.0}  # Vaswani et al. section 3.5; Su et al. section 3.3; PoPE's packages
 RAMP = {"beta_fast": 32.0, "beta_slow": 1.0}  # YaRN, for the Llama family (alpha is beta_slow)
 BUCKETS = {"num_buckets": 32, "max_distance": 128, "bidirectional": False}
+PART = {"rotary_fraction": 1.0, "attention_factor": 1.0}
 DEFAULTS = {
+    "alibi.alibi_slopes": {"max_bias": 8.0},
+    "alibi.ALiBi": {"max_bias": 8.0},
     "axial.axial_frequencies": {"axes": 2} | BASE,
-    "axial.mrope_frequencies": BASE,
-    "axial.AxialRoPE": {"axes": 2} | BASE,
-    "axial.MRoPE": {"sections": (16, 24, 24), "base": 1e6},  # Qwen2-VL
+    "axial.mrope_frequencies": BASE | {"mrope_interleaved": False},
+    "axial.multimodal_positions": {"start": 0, "time_step": 1},
+    "axial.AxialRoPE": {"axes": 2} | BASE | PART,
+    "axial.MRoPE": {"sections": (16, 24, 24), "base": 1e6, "mrope_interleaved": False} | PART,  # Qwen2-VL
     "base.positions": {"offset": 0},
     "cope.CoPE": {"max_pos": 64, "std": 0.0},
     "deberta.DeBERTa": {"max_distance": 512, "n_layers": 1},  # n_layers: ours
@@ -38,7 +42,8 @@ DEFAULTS = {
     "pope.pope_frequencies": BASE,
     "pope.PoPE": BASE | {"bounded": True},
     "rope.rope_frequencies": BASE,
-    "rope.RoPE": BASE | {"rotary_fraction": 1.0, "attention_factor": 1.0},
+    "rope.rotary_width": {"rotary_fraction": 1.0},
+    "rope.RoPE": BASE | PART,
     "sandwich.sandwich_kernel": BASE,
     "sandwich.Sandwich": {"dim": 64} | BASE,  # dim: ours
     "shaw.Shaw": {"max_distance": 16, "n_layers": 1, "values": True, "std": 0.02},  # k of the base model

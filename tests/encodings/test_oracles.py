@@ -43,14 +43,29 @@ from helpers.encodings import (
     positions,
 )
 from helpers.encodings.alibi import alibi_bias, alibi_slopes
-from helpers.encodings.axial import axial_frequencies, axis_angles, grid_positions, mrope_frequencies
+from helpers.encodings.axial import (
+    axial_frequencies,
+    axis_angles,
+    grid_positions,
+    mrope_frequencies,
+    multimodal_positions,
+    next_position,
+)
 from helpers.encodings.cope import cope_positions, interpolate_positions
 from helpers.encodings.deberta import deberta_index, disentangled_terms
 from helpers.encodings.fire import fire_input
 from helpers.encodings.kerple import inverse_softplus, kerple_log, kerple_power
 from helpers.encodings.learned import bert_input, interpolate_table, table_rows
 from helpers.encodings.pope import pope_frequencies, to_polar
-from helpers.encodings.rope import LAYOUTS, layout_permutation, rope_angles, rope_frequencies, rotate_pairs
+from helpers.encodings.rope import (
+    LAYOUTS,
+    ROTATED,
+    layout_permutation,
+    rope_angles,
+    rope_frequencies,
+    rotary_width,
+    rotate_pairs,
+)
 from helpers.encodings.sandwich import sandwich_kernel
 from helpers.encodings.shaw import clipped_index, relative_logits, relative_values
 from helpers.encodings.sinusoidal import (
@@ -269,6 +284,22 @@ def test_rope(shape, fraction, base, offset, layout, dtype):
         within(found, expected, (6 * TABLE + 2 * u(dtype)) * largest(x))
 
 
+@oracle("rope.RoPE", "rope.rotary_width")
+@dtypes
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("part", [{"rotary_dim": 6}, {"rotary_fraction": 0.4}], ids=str)
+@pytest.mark.parametrize("rotated", ROTATED)
+def test_rope_on_a_part_of_the_head(rotated, part, layout, dtype):
+    enc, pos, shape = RoPE(16, 1e4, layout, **part, rotated=rotated), places((2, 3, 1, 3, 16), 257), (2, 3, 1, 3, 16)
+    assert enc.rotary_dim == rotary_width(16, **part) == 6
+    q, k = queries_and_keys(shape, dtype)
+    for x, found in zip((q, k), enc.rotate(q, k, enc.prepare(pos, pos, None), 0), strict=True):
+        expected = each_vector(
+            x, lambda row, b, t: rotations.rope(row, pos[b, t].item(), 1e4, layout, 6, last=rotated == "last")
+        )
+        within(found, expected, (6 * TABLE + 2 * u(dtype)) * largest(x))
+
+
 @oracle("rope.RoPE")
 @dtypes
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -295,6 +326,10 @@ def test_frequencies_of_several_axes(base):
              for d, axes in ((8, 1), (8, 2), (24, 2), (24, 3), (64, 2))]  # fmt: skip
     cases += [(mrope_frequencies(2 * sum(s), s, base), rotations.mrope_pairs(2 * sum(s), s, base))
               for s in ([16, 24, 24], [2, 1], [5], [1, 2, 3, 4])]  # fmt: skip
+    cases += [(axial_frequencies(sum(w), w, base), rotations.axial_pairs(sum(w), w, base))
+              for w in ((16, 56, 56), (4, 2), (6,))]  # fmt: skip
+    cases += [(mrope_frequencies(2 * sum(s), s, base, True), rotations.mrope_interleaved_pairs(2 * sum(s), s, base))
+              for s in ([24, 20, 20], [11, 11, 10], [3, 1], [5])]  # fmt: skip
     for (freq, axis), pairs in cases:
         expected = exact([f for f, _ in pairs])
         within(freq, expected, 20 * u(torch.float64) * expected)
@@ -307,17 +342,41 @@ def test_grid_positions(height, width):
     assert grid_positions(height, width)[0].tolist() == [list(cell) for cell in rotations.grid_positions(height, width)]
 
 
+@oracle("axial.multimodal_positions", "axial.next_position")
+@pytest.mark.parametrize(
+    "segments", [[3], [(1, 4, 4), 4], [2, (1, 3, 5), 4, (7, 2, 3), 1, (1, 1, 1)], [(2, 2, 2), (1, 2, 2)]], ids=str
+)
+def test_positions_of_text_and_pictures(segments):
+    expected = rotations.multimodal_positions(segments)
+    found = multimodal_positions(segments)
+    assert found[0].tolist() == [list(ids) for ids in expected]
+    assert next_position(found).tolist() == [1 + max(max(ids) for ids in expected)]
+    assert torch.equal(multimodal_positions(segments, start=9), found + 9)
+
+
 @oracle("axial.AxialRoPE", "axial.MRoPE")
 @dtypes
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("base, farthest", [(100.0, 14), (1e4, 600), (1e6, 100_000)])
 @pytest.mark.parametrize(
     "kind, d, how",
-    [("axial", 8, 2), ("axial", 24, 3), ("mrope", 16, (2, 3, 3)), ("mrope", 6, (1, 2)), ("mrope", 4, (2,))],
+    [
+        ("axial", 8, 2),
+        ("axial", 24, 3),
+        ("axial", 16, (4, 6, 6)),
+        ("mrope", 16, (2, 3, 3)),
+        ("mrope", 6, (1, 2)),
+        ("mrope", 4, (2,)),
+        ("in turn", 16, (4, 2, 2)),
+    ],
 )
 def test_rotation_by_several_coordinates(kind, d, how, base, farthest, layout, dtype):
     if kind == "axial":
-        enc, pairs, axes = AxialRoPE(d, how, base, layout), rotations.axial_pairs(d, how, base), how
+        enc, pairs = AxialRoPE(d, how, base, layout), rotations.axial_pairs(d, how, base)
+        axes = how if isinstance(how, int) else len(how)
+    elif kind == "in turn":
+        enc, axes = MRoPE(d, how, base, layout, mrope_interleaved=True), len(how)
+        pairs = rotations.mrope_interleaved_pairs(d, list(how), base)
     else:
         enc, pairs, axes = MRoPE(d, how, base, layout), rotations.mrope_pairs(d, list(how), base), len(how)
     shape = (2, 2, 1, 3, d)
@@ -487,8 +546,11 @@ def each_distance(f, q_pos: Tensor = Q_POS, k_pos: Tensor = K_POS) -> Tensor:
 @oracle("alibi.alibi_slopes")
 @pytest.mark.parametrize("n", range(1, 65))
 def test_alibi_slopes(n):
-    expected = exact(biases.alibi_slopes(n))
-    within(alibi_slopes(n), expected, 8 * u(torch.float64) * expected)
+    for max_bias in (8, 16, 5.5):
+        expected = exact(biases.alibi_slopes(n, max_bias))
+        within(alibi_slopes(n, max_bias), expected, 16 * u(torch.float64) * expected)
+        assert torch.equal(ALiBi(n, max_bias=max_bias).slopes, alibi_slopes(n, max_bias))
+    assert torch.equal(alibi_slopes(n), alibi_slopes(n, 8))
 
 
 @oracle("alibi.alibi_bias", "alibi.ALiBi")

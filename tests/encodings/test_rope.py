@@ -173,6 +173,42 @@ def test_xpos_logits_are_rotary_embedding_torch(length, head_dim):
     torch.testing.assert_close((c @ d.mT).float(), a @ b.mT, atol=1e-3, rtol=1e-3)
 
 
+def logits(enc, q, k, t: int = 0) -> torch.Tensor:
+    """Scaled logits of keys at position 0 for queries at t, as the model computes them."""
+    a, b = enc.rotate(q, k, enc.prepare(torch.tensor([[t]]), torch.tensor([[0]]), None), 0)
+    return a @ b.mT * (q.shape[-1] ** -0.5 if enc.scale is None else enc.scale)
+
+
+def test_the_two_places_of_a_temperature_on_a_part_of_a_head():
+    """DeepSeek-V3: 192 channels, the last 64 rotated, s = 40. On the softmax scale logits grow by f^2 = 1.8739; on cos
+    and sin only the rotated third of a logit does: 1.2913 for channels that are all 1."""
+    f, part = 0.1 * math.log(40) + 1, {"rotary_dim": 64, "rotated": "last"}
+    ones = torch.ones(1, 1, 1, 192, dtype=torch.float64)
+    plain = logits(RoPE(192, **part), ones, ones).item()
+    on_scale = logits(RoPE(192, **part, scale=192**-0.5 * f**2), ones, ones).item()
+    on_tables = logits(RoPE(192, **part, attention_factor=f), ones, ones).item()
+    assert plain == pytest.approx(192**0.5)
+    assert on_scale / plain == pytest.approx(1.8739, abs=5e-5)
+    assert on_tables / plain == pytest.approx(1.2913, abs=5e-5)
+    whole = logits(RoPE(192, attention_factor=f), ones, ones).item()
+    assert whole / plain == pytest.approx(1.8739, abs=5e-5)  # the places agree where the whole head is rotated
+    assert (0.1 * 0.707 * math.log(40) + 1) ** 2 == pytest.approx(1.5896, abs=5e-5)  # V2-Lite's mscale_all_dim
+
+
+def test_which_channels_turn():
+    q, k = draw((1, 2, 9, 24), dtype=torch.float64)
+    alone = ours(q[..., :8], k[..., :8])
+    for x, first, last, a in zip(
+        (q, k),
+        ours(q, k, rotary_dim=8),
+        ours(q.roll(-8, -1), k.roll(-8, -1), rotary_dim=8, rotated="last"),
+        alone,
+        strict=True,
+    ):
+        torch.testing.assert_close(first, torch.cat([a, x[..., 8:]], -1))
+        torch.testing.assert_close(last, torch.cat([x[..., 8:], a], -1))
+
+
 # ------------------------------------------------------------------------------------------------------ properties
 
 
@@ -330,6 +366,11 @@ def test_a_trained_model_moves_between_layouts_by_sorting_rows(grouped):
         ({"head_dim": 16, "rotary_fraction": -0.5}, "rotary_fraction=-0.5"),
         ({"head_dim": 16, "inv_freq": torch.ones(5)}, "inv_freq=(5,)"),
         ({"head_dim": 16, "attention_factor": math.nan}, "attention_factor"),
+        ({"head_dim": 16, "rotary_dim": 5}, "rotary_dim=5"),
+        ({"head_dim": 16, "rotary_dim": 18}, "rotary_dim=18: must be at most head_dim=16"),
+        ({"head_dim": 16, "rotary_dim": 8, "rotary_fraction": 0.5}, "rotary_fraction=0.5: leave it out"),
+        ({"head_dim": 16, "rotated": "middle"}, "rotated='middle'"),
+        ({"head_dim": 16, "scale": 0.0}, "scale=0.0"),
     ],
 )
 def test_bad_input(kwargs, words):

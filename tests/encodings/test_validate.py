@@ -30,7 +30,13 @@ SENSIBLE = {
     "d_model": 32, "n_heads": 4, "head_dim": 8, "max_len": 16, "window": 4, "original_max_position_embeddings": 64,
 }  # fmt: skip
 OF_CLASS = {"MRoPE": {"head_dim": 128}}
-ALIASES = {"rotary_fraction": "rotary_", "d_model": "d_model|n_heads", "head_dim": "head_dim|sections|rotary_dim"}
+ALIASES = {
+    "rotary_fraction": "rotary_",
+    "axes": "axes|head_dim",
+    "mrope_interleaved": "mrope_|sections",
+    "d_model": "d_model|n_heads",
+    "head_dim": "head_dim|sections|rotary_dim",
+}
 
 NONSENSE = st.one_of(
     st.text(max_size=6), st.integers(-9, 0), st.booleans(), st.floats(), st.none(), st.binary(max_size=3),

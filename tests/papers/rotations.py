@@ -105,13 +105,21 @@ def rotate(x: list, angles: list, layout: str) -> list:
 
 
 def rope(
-    x: list, m: float, base: float, layout: str, rotary_dim: int | None = None, frequencies: list | None = None
+    x: list,
+    m: float,
+    base: float,
+    layout: str,
+    rotary_dim: int | None = None,
+    frequencies: list | None = None,
+    last: bool = False,
 ) -> list:
     """Su et al. 2021, eq. 15; with rotary_dim, the first rotary_dim channels are a vector of their own
-    (GPT-NeoX's partial rotary) and the others pass."""
+    (GPT-NeoX's partial rotary), or the last ones (the decoupled key of DeepSeek-V2, eq. 14-19), and the others pass."""
     turning = len(x) if rotary_dim is None else rotary_dim
     thetas = rope_frequencies(turning, base) if frequencies is None else frequencies
     angles = [rope_angle(m, theta) for theta in thetas]
+    if last:
+        return [mpf(value) for value in x[: len(x) - turning]] + rotate(list(x[len(x) - turning :]), angles, layout)
     return rotate(list(x[:turning]), angles, layout) + [mpf(value) for value in x[turning:]]
 
 
@@ -125,12 +133,12 @@ def grid_positions(height: int, width: int) -> list:
     return [(row, column) for row in range(height) for column in range(width)]
 
 
-def axial_pairs(d: int, axes: int, base: float) -> list:
+def axial_pairs(d: int, axes: int | tuple, base: float) -> list:
     """Axial RoPE (EleutherAI's rotary post, 2021): the channels are split between the axes, and each share is a RoPE
-    of width d/axes (Su et al. 2021, eq. 15)."""
-    width = d // axes
+    of its own width (Su et al. 2021, eq. 15): d/axes, or as listed."""
+    widths = [d // axes] * axes if isinstance(axes, int) else axes
     result = []
-    for axis in range(axes):
+    for axis, width in enumerate(widths):
         for i in range(width // 2):
             result.append((mpf(base) ** (-mpf(2 * i) / width), axis))
     return result
@@ -145,6 +153,36 @@ def mrope_pairs(d: int, sections: list, base: float) -> list:
             result.append((mpf(base) ** (-mpf(2 * i) / d), axis))
             i += 1
     return result
+
+
+def mrope_interleaved_pairs(d: int, sections: list, base: float) -> list:
+    """M-RoPE with interleaved sections (Qwen3-VL): pairs are dealt to axes 0, 1, 2, 0, 1, 2, ...; an axis other than
+    the first drops out when it has its share, and its turn goes to the first."""
+    dealt = [0] * len(sections)
+    result = []
+    for i in range(d // 2):
+        axis = i % len(sections)
+        if dealt[axis] == sections[axis]:
+            axis = 0
+        dealt[axis] += 1
+        result.append((mpf(base) ** (-mpf(2 * i) / d), axis))
+    return result
+
+
+def multimodal_positions(segments: list) -> list:
+    """Qwen2-VL (Wang et al. 2024), section 2.1: text has equal ids on the three axes; a grid counts each axis on its
+    own; every segment starts one above the largest id before it."""
+    ids = []
+    for segment in segments:
+        start = 1 + max((max(row) for row in ids), default=-1)
+        if isinstance(segment, int):
+            ids += [(start + i,) * 3 for i in range(segment)]
+            continue
+        frames, rows, columns = segment
+        for n in range(frames * rows * columns):
+            frame, cell = divmod(n, rows * columns)
+            ids.append((start + frame, start + cell // columns, start + cell % columns))
+    return ids
 
 
 def rotate_by_coordinates(x: list, coordinates: list, pairs: list, layout: str) -> list:
