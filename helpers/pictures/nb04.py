@@ -415,7 +415,7 @@ def silent_bugs(cost: pd.DataFrame) -> Picture:
     ax.set(title="What each bug adds to the loss")
     ax.tick_params(length=0)
     ids = [bug for bug in cost.index if bug.endswith("no position_ids")]
-    unhurt = [scheme for scheme in cost if cost.loc[ids, scheme].abs().max() < 1e-3]
+    unhurt = [scheme for scheme in cost if cost.loc[ids, scheme].abs().max() < 1e-3] or ["no scheme"]
     return Picture(
         fig,
         "04_silent_bugs",

@@ -1,0 +1,87 @@
+"""Pictures bring their words along, and the words say what is drawn: other data, other numbers."""
+
+from __future__ import annotations
+
+import ast
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers import display, facts
+from helpers.pictures import nb04
+from helpers.plotting import signed
+from tests.notebook_code import code, tree
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.style.context(["default", display.STYLE]):
+        yield
+    plt.close("all")
+
+
+def texts(picture) -> list[str]:
+    return facts.read(display.render(picture.fig))["texts"]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(0.123, 2, "+0.12"), (-0.126, 2, "-0.13"), (1e-9, 2, "0.00"), (-1e-9, 2, "0.00"), (0, 1, "0.0"), (-0.0, 0, "0")],
+)
+def test_what_rounds_to_zero_has_no_sign(value, digits, text):
+    assert signed(value, digits) == text and signed(np.float32(value), digits) == text
+
+
+@pytest.mark.parametrize("number", ["04"])
+def test_a_notebook_shows_each_picture_in_one_line(number):
+    """The notebooks whose pictures bring their words; the others join when they are rewritten."""
+    calls = [
+        node for cell in code(number) for node in ast.walk(tree(cell))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "show"
+    ]  # fmt: skip
+    assert len(calls) > 10
+    for call in calls:
+        assert len(call.args) == 1 and not call.keywords, ast.unparse(call)
+        assert ast.unparse(call.args[0]).startswith(f"pictures.nb{number}."), ast.unparse(call)
+        assert call.lineno == call.end_lineno
+
+
+@pytest.mark.parametrize(("theta", "q", "k"), [(0.4, np.exp(-0.3j), 0.8 * np.exp(0.2j)), (0.1, 1j, -1 + 0.2j)])
+def test_the_rotating_pair_states_its_own_angle_and_logit(theta, q, k):
+    product = q * np.conj(k) * np.exp(3j * theta)  # the two stand three positions apart
+    picture = nb04.rotating_pair(q, k, theta, m=5, n=2, shifts=(0, 3))
+    assert f"at {np.degrees(np.angle(product)) % 360:.0f} degrees" in picture.alt
+    assert "moved by 0 and 3" in picture.alt and f"logit at {product.real:+.2f}." in picture.alt
+    assert texts(picture).count(f"logit {product.real:+.2f}") == 2
+
+
+def costs(noise: float) -> pd.DataFrame:
+    rows = ["left padding: no position_ids", "left padding: no mask", "packed: no position_ids"]
+    return pd.DataFrame({"learned table": [0.07, 0.11, 0.07], "RoPE": [noise, 0.13, -noise]}, index=rows)
+
+
+def test_a_cost_of_zero_reads_the_same_on_every_processor():
+    above, below = nb04.silent_bugs(costs(3e-7)), nb04.silent_bugs(costs(-2e-7))
+    assert texts(above) == texts(below) and texts(above).count("0.00") == 2
+    assert above.alt == below.alt and "3 bugs in 2 schemes" in above.alt and "zero for RoPE if only" in above.alt
+    hurt = nb04.silent_bugs(costs(0.2))
+    assert "zero for no scheme" in hurt.alt
+
+
+def test_freezing_names_the_pairs_that_only_look_free():
+    short = {"intact": 25.0, "0-3": 70.0, "4-7": 25.1, "8-11": 25.0}
+    long = {"intact": 20.0, "0-3": 70.0, "4-7": 50.0, "8-11": 20.0}
+    alt = nb04.freezing(short, long).alt
+    assert "at 1,024 tokens pairs 4-7 and 8-11 cost nothing; at 8,192 tokens, of these, pairs 4-7 do" in alt
+
+
+def test_the_peak_and_the_collision_are_read_from_the_data():
+    curve, distances = torch.linspace(1, 0.5, 80), torch.arange(10)
+    peaked = torch.zeros(60)
+    peaked[23] = 1
+    picture = nb04.decay_limits(curve, torch.diff(curve) > 0, distances, torch.randn(50, 10), peaked)
+    assert "a peak at 23" in picture.alt and "k chosen for 23" in texts(picture)
+    assert "diagonal at 257" in nb04.rounded_positions([0, 64], [1.8, 1.8], [1.8, 2.4], 2.4).alt
