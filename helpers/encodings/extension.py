@@ -352,7 +352,9 @@ def extend(
 class DynamicNTK(RoPE):
     """RoPE whose frequencies are those of :func:`dynamic_ntk` at the current length (longest position + 1).
 
-    Recomputed at every forward pass: rotated keys in a cache are stale as soon as the length has grown.
+    Recomputed at every forward pass: rotated keys in a cache are stale as soon as the length has grown. And for all
+    rows alike: a short text beside a long one is read with other frequencies than alone, so its logits depend on the
+    other rows of a batch.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..validate import integers, one_of, positive_int, positive_number, require
+from ..validate import integers, one_of, positive_int, positive_number, readable, require
 from .base import Encoding
 
 
@@ -27,7 +27,8 @@ class Learned(Encoding):
             offset: rows skipped at the front (OPT: 2).
 
         Raises:
-            ValueError: on a bad argument, and at run time on a position outside 0 .. max_len - 1.
+            ValueError: on a bad argument, and at run time on a position outside 0 .. max_len - 1 (PyTorch's own error
+                in a compiled model).
         """
         super().__init__()
         self.d_model = positive_int("d_model", d_model)
@@ -37,7 +38,7 @@ class Learned(Encoding):
         nn.init.normal_(self.table.weight, std=positive_number("std", std))
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        if not integers("position_ids", q_pos).is_meta:  # on the meta device there are no numbers to compare
+        if readable(integers("position_ids", q_pos)):
             low, high = torch.aminmax(q_pos)
             remedy = (
                 f"the table has positions 0 .. {self.max_len - 1}; shorten the input or build it with a larger max_len."
