@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,8 +36,11 @@ from tools.common import Stop, child_environment, say
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHONS = ((3, 10), (3, 14))
+STAMP = "course.json"  # in .venv: made by this script, and what it holds
+REMEDY = "Move it away (mv .venv my-venv), or run in an environment of yours: python3 tasks.py --current-env ..."
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-REQUIREMENTS = {"read": ("requirements.txt",), "test": ("requirements.txt", "requirements-test.txt")}
+LEVELS = {"read": "requirements.txt", "test": "requirements-test.txt", "mutate": "requirements-mutate.txt"}
+LOCK = "constraints.txt"  # every package at one version; each level's file contains the one before
 
 
 class Command(NamedTuple):
@@ -63,7 +67,7 @@ COMMANDS = {
     "race": Command("helpers.record", "read", "record the race again"),
     "record": Command("tools.record", "read", "record a study again: results/"),
     "bench": Command("tools.bench", "test", "measure speed and memory"),
-    "mutate": Command("tools.mutate", "test", "mutation testing of helpers/encodings"),
+    "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),
     "pretrained": Command("tools.pretrained", "read", "install the opt-in pretrained models", early=True),
     "explain": Command("tools.explain", "read", "what a model's configuration says about its positions"),
     "new-encoding": Command("tools.new_encoding", "read", "write the stubs of a new encoding"),
@@ -92,20 +96,30 @@ def venv_python() -> Path:
     return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def up_to(level: str) -> list:
+    """The levels that an environment of this level contains."""
+    return list(LEVELS)[: list(LEVELS).index(level) + 1]
+
+
 def fingerprint(level: str) -> str:
-    """Hash of what the requirements files of this level ask for (comments and line ends do not count)."""
+    """Hash of what the requirements of this level and the lock ask for (comments and line ends do not count)."""
     lines = []
-    for name in REQUIREMENTS[level]:
+    for name in [LOCK, *(LEVELS[one] for one in up_to(level))]:
         text = (ROOT / name).read_text(encoding="utf-8")
         lines += [line.split(" #")[0].strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
     return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:16]
 
 
 def read_stamp() -> dict:
+    """Level -> fingerprint, of what was installed to the end; empty without an environment of ours."""
     try:
-        return json.loads((VENV / "course.json").read_text(encoding="utf-8"))
+        return json.loads((VENV / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def write_stamp(levels: dict) -> None:
+    (VENV / STAMP).write_text(json.dumps(levels) + "\n", encoding="utf-8")
 
 
 def up_to_date(level: str) -> bool:
@@ -113,14 +127,17 @@ def up_to_date(level: str) -> bool:
 
 
 def run_pip(python: Path, arguments: list, what: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-c", str(ROOT / LOCK), *arguments]
     if not sys.stdout.isatty():
         command.insert(4, "-q")
     if subprocess.run(command, env=child_environment()).returncode:
-        raise Stop(
-            f"could not install {what}: pip says why above. Without a network connection the first set-up cannot\n"
-            "work; nothing else was changed, and the same command takes up where this one stopped."
-        )
+        raise Stop(f"could not install {what}: pip says why above.\n{OFFLINE}")
+
+
+OFFLINE = (
+    "Without a network the first set-up cannot work (pip then speaks of connections, or of versions: none).\n"
+    "Nothing else was changed, and the same command takes up where this one stopped."
+)
 
 
 def torch_pin() -> str:
@@ -166,10 +183,12 @@ def install_torch(python: Path, cuda: bool) -> None:
 
 def refuse_cuda(python: Path, requirement: list) -> None:
     """Ask pip what it would install, and stop if that is CUDA."""
-    command = [str(python), "-m", "pip", "install", "-q", "--dry-run", "--report", "-", *requirement]
+    command = [str(python), "-m", "pip", "install", "-q", "--dry-run", "--report", "-", "--retries", "1", *requirement]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
     if done.returncode:
-        raise Stop(f"could not find PyTorch:\n{done.stderr.strip()[-1500:]}")
+        last = done.stderr.strip().splitlines()[-1:]
+        what = "no package index can be reached" if "versions: none" in done.stderr else "pip cannot install PyTorch"
+        raise Stop(f"{what}: {''.join(last)}\n{OFFLINE}")
     names = [item["metadata"]["name"].lower() for item in json.loads(done.stdout)["install"]]
     cuda = [name for name in names if name.startswith("nvidia-") or name == "triton"]
     if cuda:
@@ -186,25 +205,38 @@ def set_up(level: str, cuda: bool = False) -> Path:
         return python
     check_python()
     started = time.perf_counter()
+    current = claim()
     if not works(python):
-        if VENV.exists() and not (VENV / "pyvenv.cfg").exists() and any(VENV.iterdir()):
-            raise Stop(f"{VENV} exists and is not a Python environment; move it away.")
         say("Creating the environment .venv ...")
-        done = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)])
-        if done.returncode:
+        for part in VENV.iterdir():  # ours, made by another Python or half made; its stamp stays
+            if part.name != STAMP:
+                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+        if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
             raise Stop("could not create .venv (on Debian and Ubuntu: sudo apt install python3-venv).")
-    stamp = read_stamp()
-    (VENV / "course.json").unlink(missing_ok=True)  # an interrupted set-up must not look finished
     install_torch(python, cuda)
     say(
         "Installing the packages of the course ..." if level == "read" else "Installing the packages and test tools ..."
     )
-    run_pip(python, ["-r", str(ROOT / REQUIREMENTS[level][-1])], "the packages")
-    stamp = {key: value for key, value in stamp.items() if value == fingerprint(key)} if stamp else {}
-    stamp.update({"read": fingerprint("read"), level: fingerprint(level)})
-    (VENV / "course.json").write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+    run_pip(python, ["-r", str(ROOT / LEVELS[level])], "the packages")
+    write_stamp({**current, **{one: fingerprint(one) for one in up_to(level)}})
     say(f"The environment is ready ({time.perf_counter() - started:.0f} s).")
     return python
+
+
+def claim() -> dict:
+    """Make .venv ours before anything is put into it; return the levels that are still current, and mark none as done.
+
+    Raises:
+        Stop: if something is there that this script did not make. It is neither emptied nor installed into.
+    """
+    if os.path.lexists(VENV) and not VENV.is_dir():
+        raise Stop(f"{VENV} is a file, and the environment of the course would stand there. {REMEDY}")
+    if VENV.is_dir() and any(VENV.iterdir()) and not (VENV / STAMP).exists():
+        raise Stop(f"{VENV} was not made by this script, so it is left as it is. {REMEDY}")
+    VENV.mkdir(exist_ok=True)
+    current = {level: value for level, value in read_stamp().items() if level in LEVELS and value == fingerprint(level)}
+    write_stamp({})  # an interrupted set-up must not look finished
+    return current
 
 
 def works(python: Path) -> bool:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def course(tmp_path, monkeypatch):
     """A folder that tasks.py takes for the course: it has requirements and no environment yet."""
     monkeypatch.delenv("COURSE_READY", raising=False)
-    for name in ("requirements.txt", "requirements-test.txt"):
+    for name in (*tasks.LEVELS.values(), tasks.LOCK):
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
     monkeypatch.setattr(tasks, "VENV", tmp_path / ".venv")
@@ -127,7 +127,7 @@ def test_no_cuda_by_surprise(course, monkeypatch):
     pip = FakePip(monkeypatch, course, index=False, plain=("torch", "nvidia-cudnn-cu13", "triton"))
     with pytest.raises(tasks.Stop, match="setup --cuda"):
         tasks.set_up("read")
-    assert pip.calls == [] and not (course / ".venv" / "course.json").exists()
+    assert pip.calls == [] and stamp_of(course) == {}
     tasks.set_up("read", cuda=True)
     assert pip.calls[0] == [f"torch=={tasks.torch_pin()}"]
 
@@ -165,19 +165,45 @@ def test_interrupted_set_up_is_taken_up_again(course, monkeypatch):
     assert pip.calls and tasks.up_to_date("read")
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(course, monkeypatch):
-    FakePip(monkeypatch, course)
-    (course / ".venv").mkdir()
-    (course / ".venv" / "notes.txt").write_text("mine")
-    with pytest.raises(tasks.Stop, match="not a Python environment"):
-        tasks.set_up("read")
-    assert (course / ".venv" / "notes.txt").read_text() == "mine"
+@pytest.mark.parametrize("command", ["setup", "figures", "stamp"])
+@pytest.mark.parametrize("pip", [True, False], ids=["with pip", "without pip"])
+def test_a_strangers_environment_is_neither_emptied_nor_installed_into(course, monkeypatch, capsys, pip, command):
+    fake = FakePip(monkeypatch, course)
+    monkeypatch.setattr(tasks, "works", lambda python: pip)
+    fake.python.parent.mkdir(parents=True)
+    fake.python.touch()
+    (course / ".venv" / "pyvenv.cfg").write_text("home = somewhere")
+    assert tasks.main([command]) == 1
+    assert "was not made by this script" in capsys.readouterr().err
+    assert {path.name for path in (course / ".venv").iterdir()} == {"bin", "pyvenv.cfg"} and not fake.calls
+
+
+def test_a_file_where_the_environment_would_stand_is_left_alone(course, monkeypatch, capsys):
+    fake = FakePip(monkeypatch, course)
+    fake.python = course / "python"
+    (course / ".venv").write_text("mine")
+    assert tasks.main(["setup"]) == 1
+    assert ".venv is a file" in capsys.readouterr().err and not fake.calls
+    assert (course / ".venv").read_text() == "mine"
+
+
+def test_an_environment_of_ours_that_no_longer_works_is_made_anew(course, monkeypatch):
+    fake = FakePip(monkeypatch, course)
+    tasks.set_up("read")
+    (course / ".venv" / "pyvenv.cfg").write_text("home = a Python that is gone")
+    fake.python.unlink()
+    tasks.set_up("read")
+    assert fake.python.exists() and not (course / ".venv" / "pyvenv.cfg").exists()
+    assert tasks.up_to_date("read")
 
 
 def test_pip_without_a_network_is_explained(course, monkeypatch):
-    monkeypatch.setattr(tasks.subprocess, "run", lambda *_, **__: argparse.Namespace(returncode=1))
-    with pytest.raises(tasks.Stop, match="network"):
+    answer = argparse.Namespace(returncode=1, stderr="ERROR: No matching distribution (from versions: none)")
+    monkeypatch.setattr(tasks.subprocess, "run", lambda *_, **__: answer)
+    with pytest.raises(tasks.Stop, match="(?s)could not install the packages.*Without a network"):
         tasks.run_pip(Path(sys.executable), ["x"], "the packages")
+    with pytest.raises(tasks.Stop, match="no package index can be reached: .*No matching"):
+        tasks.refuse_cuda(Path(sys.executable), ["torch"])
 
 
 def test_reachable_gives_up_quickly():
@@ -205,7 +231,7 @@ def test_helps_say_what_there_is(capsys):
 @pytest.mark.parametrize("name", tasks.COMMANDS)
 def test_every_command_is_there_and_runs_in_an_environment(name):
     command = tasks.COMMANDS[name]
-    assert command.environment in tasks.REQUIREMENTS
+    assert command.environment in tasks.LEVELS
     if command.module and importlib.util.find_spec(command.module):
         source = Path(importlib.util.find_spec(command.module).origin).read_text(encoding="utf-8")
         assert "def main(argv" in source and command.early == ("\ndef parse(argv" in source)
