@@ -46,6 +46,8 @@ ELSEWHERE = {
     "model.Encoder": "the model around the layers, compared with its definition in test_model",
     "model.KVCache": "holds keys and values: compared with recomputing in test_model",
     "model.Transformer": "the model around the layers, compared with its definition in test_model",
+    "rope.CosSin": "holds a table",
+    "rope.Rotation": "holds the tables of one pass",
 }
 
 

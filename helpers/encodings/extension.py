@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..validate import even_int, one_of, positive_int, positive_number, require
-from .rope import RoPE, rope_frequencies
+from .rope import RoPE, Rotation, rope_frequencies
 
 
 class Extension(NamedTuple):
@@ -372,7 +372,7 @@ class DynamicNTK(RoPE):
         super().__init__(head_dim, base, inv_freq=start.inv_freq, **kwargs)
         self.factor, self.original_max_position_embeddings = factor, original_max_position_embeddings
 
-    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
         length = int(torch.maximum(q_pos.max(), k_pos.max())) + 1
         self.inv_freq = dynamic_ntk(
             self.head_dim, self.base, self.factor, self.original_max_position_embeddings, length

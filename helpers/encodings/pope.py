@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..validate import flag, one_of, positive_int, positive_number, require
 from .base import Encoding
-from .rope import rope_angles
+from .rope import CosSin, Rotation, rope_angles
 
 
 def pope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
@@ -74,14 +74,14 @@ class PoPE(Encoding):
         self.bounded = flag("bounded", bounded)
         self.inv_freq = pope_frequencies(self.head_dim, base)  # float64 and not a buffer, as in RoPE
 
-    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[Tensor, ...]:
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
         """cos, sin for queries (B or 1, 1, T, D) and for keys, whose angles carry delta, (B or 1, H_kv, S, D)."""
         delta = self.delta.clamp(-2 * math.pi, 0) if self.bounded else self.delta
         q_angle = rope_angles(q_pos, self.inv_freq)[:, None]
         k_angle = rope_angles(k_pos, self.inv_freq)[:, None] + delta[:, None]
-        return tuple(table.float() for angle in (q_angle, k_angle) for table in (angle.cos(), angle.sin()))
+        return Rotation(*(CosSin(angle.cos().float(), angle.sin().float()) for angle in (q_angle, k_angle)))
 
-    def rotate(self, q: Tensor, k: Tensor, state: tuple, layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, q: Tensor, k: Tensor, state: Rotation, layer: int) -> tuple[Tensor, Tensor]:
         heads = len(self.delta)  # broadcasting would hide a misfit; the model knows its query heads only
         require(k.shape[1] == heads, "n_heads", heads, f"the keys have {k.shape[1]} heads; build PoPE for those.")
-        return to_polar(q, *state[:2]).to(q.dtype), to_polar(k, *state[2:]).to(k.dtype)
+        return to_polar(q, *state.queries).to(q.dtype), to_polar(k, *state.keys).to(k.dtype)

@@ -14,6 +14,8 @@ the "rotate_half" of Llama and most models. They are the same model up to a perm
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,20 @@ from .base import Encoding, in_float64
 
 LAYOUTS = ("half", "interleaved")
 ROTATED = ("first", "last")
+
+
+class CosSin(NamedTuple):
+    """cos and sin of the angles by which channels turn: float32, each broadcastable to (B, H, T, pairs)."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class Rotation(NamedTuple):
+    """What one forward pass turns queries (T of them) and keys (S) by."""
+
+    queries: CosSin
+    keys: CosSin
 
 
 def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
@@ -141,20 +157,20 @@ class RoPE(Encoding):
         own = rope_frequencies(self.rotary_dim, base)
         self.inv_freq = own if inv_freq is None else vector("inv_freq", inv_freq, pairs)
 
-    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
         """cos and sin for queries and for keys, each (B or 1, 1, T or S, pairs), float32."""
-        return self._tables(q_pos), self._tables(k_pos)
+        return Rotation(self._tables(q_pos), self._tables(k_pos))
 
     def _angles(self, position_ids: Tensor) -> Tensor:
         """(B or 1, T, pairs), float64."""
         return rope_angles(position_ids, self.inv_freq)
 
-    def _tables(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _tables(self, position_ids: Tensor) -> CosSin:
         angles, device = self._angles(position_ids)[:, None], position_ids.device  # (B, 1, T, pairs): one for all heads
-        return tuple((f * self.attention_factor).float().to(device) for f in (angles.cos(), angles.sin()))
+        return CosSin(*((f * self.attention_factor).float().to(device) for f in (angles.cos(), angles.sin())))
 
-    def rotate(self, q: Tensor, k: Tensor, state: tuple, layer: int) -> tuple[Tensor, Tensor]:
-        return self._turn(q, *state[0]), self._turn(k, *state[1])
+    def rotate(self, q: Tensor, k: Tensor, state: Rotation, layer: int) -> tuple[Tensor, Tensor]:
+        return self._turn(q, *state.queries), self._turn(k, *state.keys)
 
     def _turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         if self.rotary_dim == self.head_dim:

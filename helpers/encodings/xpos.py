@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..validate import number, positive_number
-from .rope import RoPE
+from .rope import CosSin, RoPE, Rotation
 
 
 def xpos_decay(head_dim: int, gamma: float = 0.4) -> Tensor:
@@ -47,11 +47,11 @@ class XPos(RoPE):
         self.zeta = xpos_decay(head_dim, positive_number("gamma", gamma))
         self.scale_base, self.center = positive_number("scale_base", scale_base), number("center", center)
 
-    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
         """cos and sin times the decay: of queries by +m/B, of keys by -n/B; each (B or 1, 1, T or S, pairs)."""
-        return self._faded(q_pos, +1), self._faded(k_pos, -1)
+        return Rotation(self._faded(q_pos, +1), self._faded(k_pos, -1))
 
-    def _faded(self, position_ids: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+    def _faded(self, position_ids: Tensor, sign: int) -> CosSin:
         exponent = sign * (position_ids.double() - self.center)[:, None, :, None] / self.scale_base
         fade = (self.zeta.to(position_ids.device) ** exponent).float()
-        return tuple(table * fade for table in self._tables(position_ids))
+        return CosSin(*(table * fade for table in self._tables(position_ids)))
