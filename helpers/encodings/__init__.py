@@ -11,6 +11,7 @@ from ..validate import one_of, positive_int, require
 from .alibi import ALiBi
 from .axial import AxialRoPE, MRoPE
 from .base import Encoding, NoEncoding, positions
+from .config import RotaryParameters, from_config, layer_types
 from .cope import CoPE
 from .deberta import DeBERTa
 from .fire import FIRE
@@ -96,4 +97,7 @@ __all__ = [
     "Sandwich",
     "CoPE",
     "SlidingWindow",
+    "from_config",
+    "layer_types",
+    "RotaryParameters",
 ]

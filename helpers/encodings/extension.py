@@ -50,10 +50,13 @@ def _frequencies(
     return rope_frequencies(head_dim, base)
 
 
-def _check_ramp(beta_fast: float, beta_slow: float) -> None:
+def _check_ramp(beta_fast: float, beta_slow: float, may_be_equal: bool = False) -> None:
     positive_number("beta_slow", beta_slow)
     positive_number("beta_fast", beta_fast)
-    require(beta_fast > beta_slow, "beta_fast", beta_fast, f"must be above beta_slow={beta_slow!r}.")
+    if may_be_equal:
+        require(beta_fast >= beta_slow, "beta_fast", beta_fast, f"must be at least beta_slow={beta_slow!r}.")
+    else:
+        require(beta_fast > beta_slow, "beta_fast", beta_fast, f"must be above beta_slow={beta_slow!r}.")
 
 
 def rotations(inv_freq: Tensor, length: int) -> Tensor:
@@ -66,9 +69,12 @@ def blend(inv_freq: Tensor, factor: float, keep: Tensor) -> Tensor:
     return keep * inv_freq + (1 - keep) * inv_freq / factor
 
 
-def temperature_factor(factor: float) -> float:
-    """YaRN's sqrt(1/t) = 0.1 ln s + 1 (natural logarithm), on queries and on keys (Peng et al., eq. 22)."""
-    return 0.1 * math.log(factor) + 1.0
+def temperature_factor(factor: float, mscale: float = 1.0) -> float:
+    """YaRN's sqrt(1/t) = 0.1 ln s + 1 (natural logarithm), on queries and on keys (Peng et al., eq. 22).
+
+    ``mscale`` multiplies the 0.1, as DeepSeek-V2 introduced it.
+    """
+    return 0.1 * mscale * math.log(factor) + 1.0
 
 
 # --------------------------------------------------------------------------------------------------- the rules
@@ -160,7 +166,8 @@ def yarn(
     """NTK-by-parts plus a temperature before the softmax (Peng et al. 2309.00071).
 
     Args (beyond the common ones):
-        beta_fast, beta_slow: turns over L above which a pair is kept, below which it is interpolated.
+        beta_fast, beta_slow: turns over L above which a pair is kept, below which it is interpolated. Equal ones
+            (Kimi K2 has 1 and 1) leave the code's ramp one pair wide, or a hard switch without ``truncate``.
         ramp: "code", linear in the *index* of the pair, as every released implementation has it; or "paper",
             linear in the number of turns (:func:`ntk_by_parts`).
         truncate: round the ends of the code's ramp outwards to whole indices (the default of the released code;
@@ -173,7 +180,7 @@ def yarn(
     one_of("ramp", ramp, ("code", "paper"))
     common = (head_dim, base, factor, original_max_position_embeddings, seq_len)
     freq = _frequencies(*common)
-    _check_ramp(beta_fast, beta_slow)
+    _check_ramp(beta_fast, beta_slow, may_be_equal=ramp == "code")
     attention_factor = temperature_factor(factor) if temperature else 1.0
     if ramp == "paper":
         return Extension(ntk_by_parts(*common, beta_fast, beta_slow).inv_freq, attention_factor)

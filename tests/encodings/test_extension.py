@@ -89,7 +89,7 @@ CORNERS = [(16, 10.0, 4.0, 4096), (16, 1e4, 4.0, 3), (16, 1e4, 4.0, 6), (64, 1e4
     against="transformers: ROPE_INIT_FUNCTIONS",
 )
 @pytest.mark.parametrize(("head_dim", "base", "factor", "length"), [*GRID, *CORNERS])
-@pytest.mark.parametrize(("fast", "slow"), [(32.0, 1.0), (4.0, 1.0), (8.0, 2.0)])
+@pytest.mark.parametrize(("fast", "slow"), [(32.0, 1.0), (4.0, 1.0), (8.0, 2.0), (1.0, 1.0)])
 @pytest.mark.parametrize("truncate", [True, False])
 def test_yarn_equals_transformers(head_dim, base, factor, length, fast, slow, truncate):
     theirs = oracle("yarn", head_dim, base, factor, length, beta_fast=fast, beta_slow=slow, truncate=truncate)
@@ -257,7 +257,7 @@ def test_every_rule_refuses_nonsense(rule, argument, value):
         ("longrope", {"long_factor": [1.0] * 64}, "long_factor"),
         ("longrope", {"long_factor": [0.0] * 32}, "long_factor"),
         ("longrope", {"original_max_position_embeddings": 1}, "original_max_position_embeddings"),
-        ("yarn", {"beta_fast": 1.0, "beta_slow": 1.0}, "beta_fast"),
+        ("yarn", {"ramp": "paper", "beta_fast": 1.0, "beta_slow": 1.0}, "beta_fast"),
         ("yarn", {"beta_fast": 1.0, "beta_slow": 32.0}, "beta_fast"),
         ("yarn", {"beta_slow": -1.0}, "beta_slow"),
         ("yarn", {"ramp": "log"}, "ramp"),
