@@ -39,7 +39,8 @@ RECORD = ROOT / "tests" / "mutants.json"
 
 # The tests that guard a file after its oracles (tools/evidence.py). All run before a mutant counts as a survivor.
 GUARDS = {
-    "alibi": ["alibi", "biases"], "axial": ["axial"], "base": [], "cope": ["biases", "alibi"], "deberta": ["relative"],
+    "alibi": ["alibi", "biases"], "axial": ["axial"], "base": [], "config": ["config"],
+    "cope": ["biases", "alibi"], "deberta": ["relative"],
     "extension": ["extension"], "fire": ["biases", "alibi"], "kerple": ["biases", "alibi"], "learned": ["learned"],
     "pope": ["pope"], "rope": ["rope"], "sandwich": ["biases", "alibi"], "shaw": ["relative"],
     "sinusoidal": ["sinusoidal"], "t5": ["relative"], "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],

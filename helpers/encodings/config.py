@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..validate import even_int, one_of, positive_int, positive_number, require
 from .alibi import ALiBi, alibi_slopes
+from .axial import MRoPE
 from .base import Encoding, NoEncoding
 from .extension import (
     Extension,
@@ -33,7 +34,7 @@ from .extension import (
     temperature_factor,
     yarn,
 )
-from .rope import rope_frequencies
+from .rope import RoPE, rope_frequencies
 from .t5 import T5
 
 # ------------------------------------------------------------------ what a model's code fixes and its file leaves out
@@ -106,7 +107,7 @@ NO_KEYS = ("linear_attention", "conv", "mamba")  # layers of these types form no
 
 @dataclass(frozen=True, eq=False)
 class RotaryParameters:
-    """What a configuration says of one kind of rotated layer.
+    """What a configuration says of one kind of rotated layer; :meth:`build` makes the rotation.
 
     Attributes:
         kind: a key of :data:`KEYS`.
@@ -149,6 +150,31 @@ class RotaryParameters:
         """Coordinates of a position."""
         return 1 if self.sections is None else len(self.sections)
 
+    def build(self, layout: str | None = None) -> RoPE:
+        """The rotation, with all that the file says of it: ``RoPE``, or ``MRoPE`` with sections.
+
+        Args:
+            layout: how channels form pairs, where the model type does not decide it, and only there.
+
+        Raises:
+            ValueError: if the layout is missing or contradicts the model type; or if queries have a temperature by
+                position, which no rotation has.
+        """
+        remedy = "this model type does not decide it; pass the layout that its code has: 'half' or 'interleaved'."
+        require(layout is not None or self.layout is not None, "layout", None, remedy)
+        remedy = f"the model's code has {self.layout!r}; leave it out."
+        require(layout is None or self.layout in (None, layout), "layout", layout, remedy)
+        remedy = "multiply the queries yourself, by 1 + beta ln(1 + floor(position / length)): no rotation does it."
+        require(self.temperature is None, "temperature", self.temperature, remedy)
+        common = {
+            "head_dim": self.head_dim, "base": self.base, "layout": layout or self.layout, "inv_freq": self.inv_freq,
+            "attention_factor": self.attention_factor, "rotary_dim": self.rotary_dim, "rotated": self.rotated,
+            "scale": self.scale,
+        }  # fmt: skip
+        if self.sections is None:
+            return RoPE(**common)
+        return MRoPE(**common, sections=self.sections, mrope_interleaved=self.mrope_interleaved)
+
 
 def from_config(
     config: Mapping[str, Any] | str | os.PathLike, *, seq_len: int | None = None, layer_type: str | None = None
@@ -181,9 +207,8 @@ def from_config(
     require(family not in LEARNED, "model_type", text.get("model_type"), remedy)
     sets = rotary_sets(text)
     if layer_type is None:
-        different = {_canonical(each) for each in sets.values()}
         remedy = f"the layers differ; choose one of {', '.join(map(repr, sets))}."
-        require(len(different) == 1, "layer_type", None, remedy)
+        require(alike(sets), "layer_type", None, remedy)
         chosen = next(iter(sets.values()))
     else:
         chosen = sets[one_of("layer_type", layer_type, sets)]
@@ -370,9 +395,9 @@ def _local_base(text: Mapping[str, Any], family: str) -> float | None:
     return positive_number(key, text[key])
 
 
-def _canonical(rope: Mapping[str, Any] | None) -> str:
-    """A rotary dictionary as one string, so that equal ones can be told from different ones."""
-    return json.dumps(None if rope is None else dict(sorted(rope.items())), default=str)
+def alike(sets: Mapping[str, Mapping[str, Any] | None]) -> bool:
+    """Whether all sets of :func:`rotary_sets` say the same."""
+    return len({json.dumps(each, sort_keys=True, default=str) for each in sets.values()}) == 1
 
 
 # ------------------------------------------------------------------------------------------------------- the rotation
@@ -655,7 +680,7 @@ def _alibi(text: Mapping[str, Any], family: str, layer_type: str | None) -> ALiB
     require(settings.get("alibi") is True, "alibi", settings.get("alibi"), remedy)
     why = "ALiBi's steepest slopes follow from it"
     largest = positive_number("alibi_bias_max", value(settings, "alibi_bias_max", why))
-    scheme = ALiBi(heads, slopes=alibi_slopes(heads) ** (largest / 8))
+    scheme = ALiBi(heads, max_bias=largest)
     if settings.get("softmax_scale") is not None:
         scheme.scale = positive_number("softmax_scale", settings["softmax_scale"])
     return scheme

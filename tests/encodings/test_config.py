@@ -7,12 +7,13 @@ import importlib
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from helpers.encodings import T5, ALiBi, NoEncoding
+from helpers.encodings import T5, ALiBi, MRoPE, NoEncoding, RoPE
 from helpers.encodings.alibi import alibi_slopes
 from helpers.encodings.config import (
     HALF,
@@ -28,6 +29,7 @@ from helpers.encodings.config import (
 )
 from helpers.encodings.extension import RULES, ntk_aware, rotations, temperature_factor, yarn
 from helpers.encodings.rope import rope_frequencies
+from tests.papers import rotations as closed_forms
 
 CONFIGS = Path(__file__).resolve().parents[2] / "helpers" / "data" / "configs"
 SOURCES = json.loads((CONFIGS / "sources.json").read_text(encoding="utf-8"))
@@ -54,6 +56,7 @@ def kinds_of_layers(name: str) -> list[str | None]:
     return [None]
 
 
+A_FEW = torch.tensor([[3, 70]])
 CASES = [(name, layer_type) for name in ROTARY for layer_type in kinds_of_layers(name)]
 
 
@@ -125,6 +128,22 @@ def test_published_configurations_are_read_as_transformers_reads_them(name, laye
         assert ours.inv_freq.dtype == torch.float64 and ours.inv_freq.shape == freq.shape
         assert torch.allclose(ours.inv_freq, freq.double(), rtol=3e-6, atol=1e-12), seq_len
         assert ours.attention_factor == factor, seq_len
+
+
+@pytest.mark.oracle("config.from_config", against="closed form of the paper")
+@pytest.mark.parametrize(
+    ("name", "seq_len", "form"),
+    [
+        ("llama-2-7b-chat", None, lambda: closed_forms.rope_frequencies(128, 10_000)),
+        ("phi-1", None, lambda: closed_forms.rope_frequencies(32, 10_000)),
+        ("vicuna-7b-v1.5-16k", None, lambda: closed_forms.position_interpolation(128, 10_000, 4, 4096, None)[0]),
+        ("internlm2.5-7b-chat", 90_000, lambda: closed_forms.dynamic_ntk(128, 10**6, 2, 32_768, 90_000)[0]),
+        ("llama-3.1-8b-instruct", None, lambda: closed_forms.llama3(128, 500_000, 8, 8192, None, 1, 4)[0]),
+    ],
+)
+def test_published_configurations_give_the_frequencies_of_the_papers(name, seq_len, form):
+    found, exact = read(name, seq_len=seq_len), torch.tensor([float(theta) for theta in form()], dtype=torch.float64)
+    assert torch.allclose(found.inv_freq, exact, rtol=1e-13, atol=0) and found.attention_factor == 1
 
 
 def test_a_file_and_its_content_are_read_alike_and_nothing_is_changed():
@@ -286,6 +305,43 @@ def test_bases_of_gemma_and_modernbert_in_both_spellings():
     old |= {"global_rope_theta": 160_000.0, "local_rope_theta": 10_000.0}
     for layer_type, base in (("full_attention", 160_000.0), ("sliding_attention", 10_000.0)):
         assert from_config(old, layer_type=layer_type).base == base == read("modernbert-base", layer_type).base
+
+
+# --------------------------------------------------------------------------------------------------- the rotation built
+
+
+@pytest.mark.parametrize(("name", "layer_type"), CASES)
+def test_the_rotation_built_has_everything_that_the_file_says(name, layer_type):
+    found = replace(read(name, layer_type), temperature=None)
+    scheme = found.build() if found.layout else found.build("half")
+    assert type(scheme) is (RoPE if found.sections is None else MRoPE)
+    assert scheme.layout == found.layout or (found.layout is None and scheme.layout == "half")
+    assert torch.equal(scheme.inv_freq, found.inv_freq)
+    for key in ("attention_factor", "head_dim", "rotary_dim", "rotated", "base", "scale"):
+        assert getattr(scheme, key) == getattr(found, key), key
+    if found.sections is not None:
+        dealt = MRoPE(2 * sum(found.sections), found.sections, mrope_interleaved=found.mrope_interleaved)
+        assert torch.equal(scheme.axis, dealt.axis)
+
+
+def test_a_head_of_deepseek_v3_turns_in_its_last_channels_and_its_logits_grow_by_the_temperature():
+    scheme = read("deepseek-v3").build()
+    q = k = torch.ones(1, 1, 2, 192)
+    (q, k), (bare, _) = (scheme.rotate(q, k, scheme.prepare(ids, ids, None), 0) for ids in (A_FEW, 0 * A_FEW))
+    assert torch.equal(q[..., :128], torch.ones(1, 1, 2, 128)) and not torch.allclose(q[..., 128:], bare[..., 128:])
+    assert torch.allclose(bare, torch.ones(1, 1, 2, 192))  # position 0: nothing on cos and sin
+    assert scheme.scale * 192**0.5 == pytest.approx(1.8739, abs=5e-5)
+
+
+def test_a_rotation_is_not_built_from_what_the_file_does_not_say():
+    with pytest.raises(ValueError, match="layout=None: this model type does not decide it"):
+        read("internlm2.5-7b-chat").build()
+    assert read("internlm2.5-7b-chat").build("half").layout == "half"
+    assert read("command-r-v01").build("interleaved").layout == "interleaved"
+    with pytest.raises(ValueError, match="layout='half': the model's code has 'interleaved'"):
+        read("command-r-v01").build("half")
+    with pytest.raises(ValueError, match=r"temperature=\(0.1, 16384\): multiply the queries yourself"):
+        read("ministral-3-3b-reasoning").build()
 
 
 # --------------------------------------------------------------------------------------------------------- the biases
