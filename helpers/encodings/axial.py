@@ -59,7 +59,8 @@ def mrope_frequencies(
         mrope_interleaved: False: the first pairs to the first axis, and so on (Qwen2-VL). True: the pairs in turn, pair
             i to axis i modulo the number of axes, until that axis has its share; what is left to the first (Qwen3-VL).
 
-    Source: arXiv 2409.12191, section 2.1; interleaved: apply_interleaved_mrope in transformers' modeling_qwen3_vl.
+    Source: Wang et al. 2024 (arXiv 2409.12191), section 2.1; interleaved: apply_interleaved_mrope in transformers'
+    modeling_qwen3_vl.
     """
     n = len(sections)
     axis = torch.arange(n, device="cpu").repeat_interleave(torch.tensor(sections, device="cpu"))
@@ -94,9 +95,9 @@ def multimodal_positions(segments: Sequence[int | tuple[int, int, int]], start: 
     Raises:
         ValueError: on a segment of another form, or a number below 1 (``start``: 0).
 
-    Source: Qwen2-VL (arXiv 2409.12191, section 2.1), get_rope_index in the authors' code. In transformers 5.23 what
-    follows a video with more frames than rows and columns begins at a smaller id: its get_rope_index leaves the time
-    axis out of the largest id.
+    Source: Qwen2-VL (Wang et al. 2024, arXiv 2409.12191, section 2.1), get_rope_index in the authors' code. In
+    transformers 5.23 what follows a video with more frames than rows and columns begins at a smaller id: its
+    get_rope_index leaves the time axis out of the largest id.
     """
     at, out = positive_int("start", start, at_least=0), []
     positive_int("time_step", time_step)
