@@ -211,6 +211,17 @@ class Transformer(nn.Module):
             stated = getattr(self.encoding, name, value)
             require(stated == value, f"encoding.{name}", stated, f"this model has {name}={value}; build it for that.")
 
+    def to_empty(self, *, device: torch.device | str | None, recurse: bool = True) -> Transformer:
+        """As for any module; then encodings make again what no state dict holds (:meth:`Encoding.reset_tables`).
+
+        Build the model under ``torch.device("meta")``, call this, then ``load_state_dict``.
+        """
+        super().to_empty(device=device, recurse=recurse)
+        for module in self.modules():
+            if isinstance(module, Encoding):
+                module.reset_tables()
+        return self
+
     def hidden(
         self,
         ids: Tensor,

@@ -503,6 +503,49 @@ def test_half_precision_does_not_round_a_bias(encoding, need_weights):
     assert error < 0.03, "half a dozen roundings to 8 bits are allowed, a rounded bias is not"
 
 
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("kind", [CausalLM, Encoder])
+def test_a_model_built_without_memory_is_whole_once_loaded(name, kind):
+    model, ids = make(scheme(name), kind).float(), some_ids()
+    with torch.device("meta"):
+        empty = kind(VOCAB, D_MODEL, HEADS, 2, scheme(name))
+    assert {p.device.type for p in empty.parameters()} == {"meta"}
+    empty.to_empty(device="cpu").load_state_dict(model.state_dict())
+    assert torch.equal(empty(ids), model(ids))
+
+
+def test_tables_that_no_state_dict_holds_are_made_again():
+    class Buffered(Encoding):
+        """A scheme that keeps its slopes as a buffer that is not saved, also when another scheme holds it."""
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("slope", torch.empty(()), persistent=False)
+            self.reset_tables()
+
+        def reset_tables(self):
+            self.slope.fill_(-0.3)
+
+        def prepare(self, q_pos, k_pos, allowed):
+            return self.slope * self.distance(q_pos, k_pos).abs()[:, None]
+
+        def bias(self, q, k, state, layer):
+            return state
+
+    class Holder(Encoding):
+        def __init__(self):
+            super().__init__()
+            self.inner = Buffered()
+            self.prepare, self.bias = self.inner.prepare, self.inner.bias
+
+    for encoding in (Buffered, Holder):
+        model, ids = make(encoding()).float(), some_ids()
+        with torch.device("meta"):
+            empty = CausalLM(VOCAB, D_MODEL, HEADS, 2, encoding())
+        empty.to_empty(device="cpu").load_state_dict(model.state_dict())
+        assert torch.equal(empty(ids), model(ids))
+
+
 def compiled(model, ids, backend="eager", **kwargs):
     """Logits of the compiled model; ``fullgraph`` raises on whatever Python the graph would have to stop for."""
     torch.compiler.reset()
