@@ -178,6 +178,10 @@ class AxialRoPE(_ManyAxes):
             require(self.rotary_dim % (2 * axes) == 0, "head_dim", head_dim, remedy)
         self.inv_freq, self.axis = axial_frequencies(self.rotary_dim, axes, base)
 
+    def set_frequencies(self, inv_freq: Tensor, attention_factor: float = 1.0) -> None:
+        """Refused (ValueError): a rule gives one falling set of frequencies, and here every axis has its own."""
+        require(False, "encoding", "AxialRoPE", "give it another base, or other position_ids, for a larger picture.")
+
 
 class MRoPE(_ManyAxes):
     """Multimodal RoPE: sections of one set of frequencies follow time, height and width.

@@ -600,8 +600,8 @@ def _dynamic(asked: _Asked) -> Extension:
 def _yarn(asked: _Asked) -> Extension:
     options = asked.given(beta_fast="beta_fast", beta_slow="beta_slow", truncate="truncate")
     factor = asked.need("factor")
-    extension = yarn(asked.width, asked.base, factor, asked.original, temperature=False, **options)
-    return Extension(extension.inv_freq, _yarn_attention_factor(asked.rope, factor))
+    attention_factor = _yarn_attention_factor(asked.rope, factor)
+    return yarn(asked.width, asked.base, factor, asked.original, attention_factor=attention_factor, **options)
 
 
 def _yarn_attention_factor(rope: Mapping[str, Any], factor: float) -> float:

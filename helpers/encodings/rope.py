@@ -40,9 +40,14 @@ class Rotation(NamedTuple):
     keys: CosSin
 
 
+def rope_exponents(head_dim: int) -> Tensor:
+    """-2i/head_dim, i = 0 .. head_dim/2 - 1, the exponents of the base: float64, (head_dim / 2,), on the CPU."""
+    return -torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim
+
+
 def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
     """theta_i = base^(-2i/head_dim), i = 0 .. head_dim/2 - 1, radians per position: float64, (head_dim / 2,)."""
-    return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim)
+    return base ** rope_exponents(head_dim)
 
 
 def rope_angles(position_ids: Tensor, inv_freq: Tensor) -> Tensor:
@@ -149,13 +154,19 @@ class RoPE(Encoding):
         self.rotary_dim = rotary_width(head_dim, rotary_fraction, rotary_dim)
         self.head_dim, self.base = head_dim, positive_number("base", base)
         self.layout = one_of("layout", layout, LAYOUTS)
-        self.attention_factor = positive_number("attention_factor", attention_factor)
         self.rotated = one_of("rotated", rotated, ROTATED)
         self.scale = None if scale is None else positive_number("scale", scale)
         # Frequencies are float64 and not a buffer: model.bfloat16() must not touch them.
-        pairs = self.rotary_dim // 2
-        own = rope_frequencies(self.rotary_dim, base)
-        self.inv_freq = own if inv_freq is None else vector("inv_freq", inv_freq, pairs)
+        self.inv_freq = rope_frequencies(self.rotary_dim, base)
+        RoPE.set_frequencies(self, self.inv_freq if inv_freq is None else inv_freq, attention_factor)
+
+    def set_frequencies(self, inv_freq: Tensor, attention_factor: float = 1.0) -> None:
+        """Other frequencies (pairs,) and another attention factor, in place: context extension of a trained model.
+
+        ValueError on other than that many finite numbers, or a factor that is not above 0.
+        """
+        self.inv_freq = vector("inv_freq", inv_freq, self.rotary_dim // 2)
+        self.attention_factor = positive_number("attention_factor", attention_factor)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
         """cos and sin for queries and for keys, each (B or 1, 1, T or S, pairs), float32."""
@@ -166,7 +177,10 @@ class RoPE(Encoding):
         return rope_angles(position_ids, self.inv_freq)
 
     def _tables(self, position_ids: Tensor) -> CosSin:
-        angles, device = self._angles(position_ids)[:, None], position_ids.device  # (B, 1, T, pairs): one for all heads
+        return self._cos_sin(self._angles(position_ids), position_ids.device)
+
+    def _cos_sin(self, angles: Tensor, device: torch.device) -> CosSin:
+        angles = angles[:, None]  # (B, 1, T, pairs): the same for every head
         return CosSin(*((f * self.attention_factor).float().to(device) for f in (angles.cos(), angles.sin())))
 
     def rotate(self, q: Tensor, k: Tensor, state: Rotation, layer: int) -> tuple[Tensor, Tensor]:

@@ -115,7 +115,9 @@ def by_parts(answer: Callable) -> str | None:
                 return message
         return "gamma = clip((r - alpha) / (beta - alpha), 0, 1); theta' = gamma theta + (1 - gamma) theta / s."
     second = answer(freq.clone(), 4.0, 512, 2.0, 4.0)
-    if not torch.allclose(second.double(), ntk_by_parts(128, 1e4, 4.0, 512, None, 4.0, 2.0).inv_freq, rtol=1e-4):
+    if not torch.allclose(
+        second.double(), ntk_by_parts(128, 1e4, 4.0, 512, beta_fast=4.0, beta_slow=2.0).inv_freq, rtol=1e-4
+    ):
         return "right for one setting only: use s, length, alpha and beta."
     other = answer(rope_frequencies(64, 500_000.0), s, length, 1.0, 32.0)
     wanted = ntk_by_parts(64, 500_000.0, s, length).inv_freq

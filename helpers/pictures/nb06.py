@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import FancyBboxPatch, Wedge
 from torch import Tensor
 
-from ..encodings.extension import RULES, extend, rotations
+from ..encodings.extension import RULES, extend, longrope_example, rotations
 from ..encodings.rope import rope_frequencies
 from ..plotting import ACCENT, INK, MUTED
 
@@ -45,9 +45,15 @@ def style(rule: str, **kwargs) -> dict:
 def slow_downs(factor: float, head_dim: int, base: float, length: int) -> dict[str, np.ndarray]:
     """theta / theta' of every rule at this factor, inf where a pair stands still: {rule: (pairs,)}."""
     freq = rope_frequencies(head_dim, base)
+    own = {
+        "yarn_paper": {"ramp": "paper"},
+        "longrope": {"short_factor": [1.0] * len(freq), "long_factor": longrope_example(head_dim, factor)},
+        "abf": {"new_base": 50 * base},
+        "p_rope": {"keep": 0.75},
+    }
     found = {}
     for rule in (*RULES, "yarn_paper"):
-        options = {"ramp": "paper"} if rule == "yarn_paper" else {}
+        options = own.get(rule, {})
         scale = 1 if rule == "dynamic_ntk" else factor  # factor 1 is the paper's scale, max(1, l/L)
         ext = extend(rule.replace("_paper", ""), head_dim, base, scale, length, int(length * factor), **options)
         found[rule] = (freq / ext.inv_freq).numpy()

@@ -18,6 +18,7 @@ import torch
 
 from .. import corpus, race, training
 from ..encodings.extension import Extension, extend, temperature_factor
+from ..encodings.rope import RoPE
 from ..model import CausalLM
 from ..store import provenance, write_whole
 from ..validate import one_of, positive_int, require
@@ -43,13 +44,13 @@ METHODS: dict[str, Method] = {
     "ntk+t": Method("ntk", "NTK-aware + temperature", add_temperature=True),
     "parts32": Method("ntk_by_parts", "NTK-by-parts, beta 32"),
     "parts8": Method("ntk_by_parts", "NTK-by-parts, beta 8", (("beta_fast", 8.0),)),
-    "yarn-t": Method("yarn", "YaRN code ramp, no temperature", (("temperature", False),)),
+    "yarn-t": Method("yarn", "YaRN code ramp, no temperature", (("attention_factor", 1.0),)),
     "yarn": Method("yarn", "YaRN, code ramp"),
     "yarn_paper": Method("yarn", "YaRN, paper ramp", (("ramp", "paper"),)),
     "llama3": Method("llama3", "Llama 3"),
     "llama3+t": Method("llama3", "Llama 3 + temperature", add_temperature=True),
-    "abf": Method("abf", "larger base (x50)"),
-    "p_rope": Method("p_rope", "p-RoPE 0.75"),
+    "abf": Method("abf", "larger base (x50)", (("new_base", 500_000.0),)),
+    "p_rope": Method("p_rope", "p-RoPE 0.75", (("keep", 0.75),)),
 }
 """What is compared, with each rule's published constants. "+t" adds YaRN's temperature, "-t" leaves it out."""
 
@@ -92,13 +93,12 @@ def apply(model: CausalLM, extension: Extension) -> CausalLM:
     """Give a trained RoPE model other frequencies and another attention factor, in place; returns it.
 
     Raises:
-        ValueError: if the model has no RoPE, or another number of frequencies.
+        ValueError: if the model has no RoPE, or another number of frequencies, or one that would not use them: axial
+            RoPE has a set for each axis, dynamic NTK computes its own at every pass.
     """
-    inv_freq, attention_factor = extension
-    old = getattr(model.encoding, "inv_freq", None)
-    require(old is not None, "model", type(model.encoding).__name__, "only a model with RoPE can be extended.")
-    require(inv_freq.shape == old.shape, "inv_freq", tuple(inv_freq.shape), f"the model has {tuple(old.shape)}.")
-    model.encoding.inv_freq, model.encoding.attention_factor = inv_freq.double(), float(attention_factor)
+    encoding = model.encoding
+    require(isinstance(encoding, RoPE), "model", type(encoding).__name__, "only a model with RoPE can be extended.")
+    encoding.set_frequencies(*extension)
     return model
 
 

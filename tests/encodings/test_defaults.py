@@ -31,11 +31,11 @@ DEFAULTS = {
     "deberta.DeBERTa": {"max_distance": 512, "n_layers": 1},  # n_layers: ours
     "extension.Extension": {"attention_factor": 1.0},
     "extension.ntk_by_parts": RAMP,
-    "extension.yarn": RAMP | {"truncate": True, "temperature": True},
+    "extension.temperature_factor": {"mscale": 1.0},
+    "extension.yarn": RAMP | {"truncate": True},
     "extension.llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0},
-    "extension.p_rope": {"keep": 0.75, "interpolate": False},
-    "extension.extend": BASE | {"factor": 1.0, "original_max_position_embeddings": 2048},
-    "extension.DynamicNTK": BASE | {"factor": 1.0},
+    "extension.p_rope": {"interpolate": False},
+    "extension.DynamicNTK": BASE | {"rotary_fraction": 1.0},
     "fire.FIRE": {"threshold": 32.0, "width": 32, "c": 0.1},
     "learned.Learned": {"std": 1.0, "offset": 0},  # ours: that of nn.Embedding
     "learned.table_rows": {"padding_idx": 1},  # RoBERTa

@@ -425,7 +425,7 @@ def cached_keys_stay_what_they_were(keys) -> bool:
 
 def last_key_turned(cached: bool) -> torch.Tensor:
     """The key of position 0 under dynamic NTK after the text has grown to four times the trained length."""
-    enc, k = extension.DynamicNTK(D, 16), draw(1, 1, 64, D)
+    enc, k = extension.DynamicNTK(D, 16, 1.0), draw(1, 1, 64, D)
 
     def turned(length: int):
         pos = positions(length)
@@ -441,7 +441,7 @@ def last_key_turned(cached: bool) -> torch.Tensor:
     lambda: last_key_turned(True),
 )
 def all_keys_have_the_frequencies_of_now(keys) -> bool:
-    return near(keys(), rope(draw(1, 1, 64, D), range(64), freq=extension.extend("ntk", D, factor=4.0).inv_freq), 1e-6)
+    return near(keys(), rope(draw(1, 1, 64, D), range(64), freq=extension.extend("ntk", D, 1e4, 4.0).inv_freq), 1e-6)
 
 
 # ------------------------------------------------------------------------------------------------- beyond the tables

@@ -62,6 +62,7 @@ from helpers.encodings.rope import (
     ROTATED,
     layout_permutation,
     rope_angles,
+    rope_exponents,
     rope_frequencies,
     rotary_width,
     rotate_pairs,
@@ -203,10 +204,11 @@ def test_sinusoidal_module(d, base, convention, dtype):
 # ---------------------------------------------------------------------------------------------------------- RoPE
 
 
-@oracle("rope.rope_frequencies", "pope.pope_frequencies")
+@oracle("rope.rope_frequencies", "rope.rope_exponents", "pope.pope_frequencies")
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("d", [2, 6, 16, 64, 128])
 def test_rotary_frequencies(d, base):
+    assert rope_exponents(d).tolist() == [-(2 * i) / d for i in range(d // 2)]
     for found, expected in (
         (rope_frequencies(d, base), exact(rotations.rope_frequencies(d, base))),
         (pope_frequencies(d, base), exact(rotations.pope_frequencies(d, base))),
@@ -475,8 +477,8 @@ def test_rules_that_change_the_base_or_divide(d, base, s, length):
         same_rule(extension.position_interpolation(*args), rotations.position_interpolation(*args))
         same_rule(extension.ntk_aware(*args), rotations.ntk_aware(*args))
         same_rule(extension.dynamic_ntk(*args), rotations.dynamic_ntk(*args))  # the released rule, not the paper's
-        same_rule(extension.abf(*args), rotations.abf(*args, 50 * base))
-        same_rule(extension.abf(*args, 2 * base), rotations.abf(*args, 2 * base))
+        for new_base in (50 * base, 2 * base):
+            same_rule(extension.abf(*args, new_base=new_base), rotations.abf(*args, new_base))
 
 
 @oracle(*(f"extension.{name}" for name in ("ntk_by_parts", "yarn", "llama3", "blend", "rotations", "correction_dim")))
@@ -484,16 +486,19 @@ def test_rules_that_change_the_base_or_divide(d, base, s, length):
 @extensions
 def test_rules_with_a_ramp(d, base, s, length, fast, slow):
     args = (d, base, s, length, None)
-    same_rule(extension.ntk_by_parts(*args, fast, slow), rotations.ntk_by_parts(*args, fast, slow))
-    same_rule(extension.llama3(*args, slow, fast), rotations.llama3(*args, slow, fast))
-    same_rule(extension.llama3(*args, fast, fast), rotations.llama3(*args, fast, fast))
+    ends = {"beta_fast": fast, "beta_slow": slow}
+    same_rule(extension.ntk_by_parts(*args, **ends), rotations.ntk_by_parts(*args, fast, slow))
+    factors = {"low_freq_factor": slow, "high_freq_factor": fast}
+    same_rule(extension.llama3(*args, **factors), rotations.llama3(*args, slow, fast))
+    same_rule(extension.llama3(*args, low_freq_factor=fast, high_freq_factor=fast), rotations.llama3(*args, fast, fast))
     for ramp, truncate, temperature in itertools.product(("code", "paper"), (True, False), (True, False)):
         # The released code limits the ramp's lower end from below and its upper end from above; the closed form limits
         # both on both sides, which is the same while the ends lie in the right order around the pairs.
-        ends = [float(rotations.correction_dim(turns, d, base, length)) for turns in (fast, slow)]
-        assert ends[0] <= d - 1 and ends[1] >= 0
-        options = (fast, slow, ramp, truncate, temperature)
-        same_rule(extension.yarn(*args, *options), rotations.yarn(*args, *options))
+        low, high = (float(rotations.correction_dim(turns, d, base, length)) for turns in (fast, slow))
+        assert low <= d - 1 and high >= 0
+        options = ends | {"ramp": ramp, "truncate": truncate, "attention_factor": None if temperature else 1.0}
+        expected = rotations.yarn(*args, fast, slow, ramp, truncate, temperature)
+        same_rule(extension.yarn(*args, **options), expected)
     theta = rope_frequencies(d, base)
     turns = exact([rotations.rotations(f, length) for f in theta.tolist()])
     within(extension.rotations(theta, length), turns, 4 * u(torch.float64) * turns)
@@ -511,10 +516,14 @@ def test_rules_with_lists_and_with_stopped_pairs(d, base, s, length):
     long = [1 + 0.3 * i for i in range(d // 2)]
     for seq_len in (None, length, length + 1):
         args = (d, base, s, length, seq_len)
-        same_rule(extension.longrope(*args, short, long), rotations.longrope(*args, short, long))
+        lists = {"short_factor": short, "long_factor": long}
+        same_rule(extension.longrope(*args, **lists), rotations.longrope(*args, short, long))
         for keep, interpolate in itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), (False, True)):
-            same_rule(extension.p_rope(*args, keep, interpolate), rotations.p_rope(*args, keep, interpolate))
-    assert extension.temperature_factor(s) == pytest.approx(float(rotations.temperature_factor(s)), rel=1e-15)
+            stopped = extension.p_rope(*args, keep=keep, interpolate=interpolate)
+            same_rule(stopped, rotations.p_rope(*args, keep, interpolate))
+    for mscale in (1.0, 0.707, 0.0):
+        expected = 1 + mscale * (float(rotations.temperature_factor(s)) - 1)
+        assert extension.temperature_factor(s, mscale) == pytest.approx(expected, rel=1e-15)
 
 
 @oracle("extension.DynamicNTK")
@@ -522,7 +531,7 @@ def test_rules_with_lists_and_with_stopped_pairs(d, base, s, length):
 @pytest.mark.parametrize("s", [1.0, 2.0])
 @pytest.mark.parametrize("last", [7, 15, 16, 63])
 def test_dynamic_ntk_module(last, s, dtype):
-    enc, shape = extension.DynamicNTK(8, 16, 1e4, s).to(dtype), (1, 2, 1, 4, 8)
+    enc, shape = extension.DynamicNTK(8, 16, s, 1e4).to(dtype), (1, 2, 1, 4, 8)
     pos = torch.tensor([[0, 3, 6, last]])
     theta = rotations.dynamic_ntk(8, 1e4, s, 16, last + 1)[0]
     q, k = queries_and_keys(shape, dtype)

@@ -20,6 +20,7 @@ from helpers.encodings.rope import LAYOUTS, rope_frequencies
 from helpers.encodings.sinusoidal import dot_product_by_distance, longest_wavelength
 from helpers.encodings.t5 import t5_buckets
 from helpers.model import CausalLM, Encoder, causal_mask
+from tests.encodings.test_extension import options
 
 quick = settings(max_examples=40, deadline=None)
 slow = settings(max_examples=12, deadline=None)
@@ -214,7 +215,7 @@ shapes = {"d": st.integers(2, 64).map(lambda n: 2 * n), "base": bases, "length":
 @given(**shapes)
 def test_at_factor_one_nothing_changes(rule, d, base, length):
     """By definition of each rule; ABF and p-RoPE have no factor, and change the model at any length."""
-    found = extension.extend(rule, d, base, 1.0, length)
+    found = extension.extend(rule, d, base, 1.0, length, **options(rule, d // 2))
     torch.testing.assert_close(found.inv_freq, rope_frequencies(d, base), rtol=1e-12, atol=0)
     assert found.attention_factor == 1.0
 

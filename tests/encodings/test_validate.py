@@ -24,10 +24,12 @@ from helpers.encodings import SCHEMES, Encoding, build, positions
 from helpers.encodings.base import NoEncoding
 from helpers.encodings.extension import RULES, extend
 from helpers.model import CausalLM
+from tests.encodings.test_extension import options
 
 # Sensible values, by the name of the argument. A constructor with another required argument must be added here.
 SENSIBLE = {
     "d_model": 32, "n_heads": 4, "head_dim": 8, "max_len": 16, "window": 4, "original_max_position_embeddings": 64,
+    "factor": 2.0,
 }  # fmt: skip
 OF_CLASS = {"MRoPE": {"head_dim": 128}}
 ALIASES = {
@@ -197,16 +199,18 @@ def test_heads_must_divide_the_width():
     argument=st.sampled_from(["head_dim", "base", "factor", "original_max_position_embeddings", "seq_len"]),
 )
 def test_extension_rules_refuse_nonsense(rule, argument, value):
-    kwargs = {"head_dim": 16, "factor": 4.0, "original_max_position_embeddings": 64} | {argument: value}
-    if refused(lambda: extend(rule, **kwargs), argument, value) or (argument == "seq_len" and value is None):
+    kwargs = {"head_dim": 16, "base": 1e4, "factor": 4.0, "original_max_position_embeddings": 64} | {argument: value}
+    if refused(lambda: extend(rule, **kwargs, **options(rule, 8)), argument, value):
+        return
+    if value is None:  # not given: fine where the rule does not use it
         return
     assert isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def test_the_ends_of_a_range_are_accepted():
-    assert extend("p_rope", 16, keep=0.0).inv_freq.count_nonzero() == 0
-    assert extend("p_rope", 16, keep=1.0).inv_freq.count_nonzero() == 8
-    assert extend("pi", 16, factor=1.0).inv_freq[0] == 1
+    assert extend("p_rope", 16, 1e4, keep=0.0).inv_freq.count_nonzero() == 0
+    assert extend("p_rope", 16, 1e4, keep=1.0).inv_freq.count_nonzero() == 8
+    assert extend("pi", 16, 1e4, 1.0).inv_freq[0] == 1
     assert CLASSES["RoPE"](8, rotary_fraction=1.0).rotary_dim == 8
     assert positions(0).shape == (1, 0)
 
