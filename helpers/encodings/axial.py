@@ -89,7 +89,7 @@ def multimodal_positions(segments: Sequence[int | tuple[int, int, int]], start: 
             picture (one frame) or a video, as many tokens as it has cells *after* the model merged patches
             (Qwen2-VL: 2 x 2 into one).
         start: id of the first token. After a prefix: its largest id plus 1, which is less than its length if it held a
-            picture (:func:`next_position`).
+            picture.
         time_step: ids from one frame to the next (Qwen2.5-VL: seconds between frames times tokens_per_second).
 
     Raises:
@@ -113,11 +113,6 @@ def multimodal_positions(segments: Sequence[int | tuple[int, int, int]], start: 
         out.append(ids)
         at = int(ids.max()) + 1
     return torch.cat(out)[None]
-
-
-def next_position(position_ids: Tensor) -> Tensor:
-    """Where the next token of a sequence stands, largest id plus 1: (B or 1, T) or (B or 1, T, axes) to (B or 1,)."""
-    return position_ids.flatten(1).amax(1) + 1
 
 
 class _ManyAxes(RoPE):

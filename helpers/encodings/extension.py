@@ -408,8 +408,8 @@ class DynamicNTK(RoPE):
     Recomputed at every forward pass, so two things that hold for every other scheme here do not:
 
     * Rotated keys in a cache are stale as soon as the length has grown.
-    * **The rest of a batch matters.** The length is that of the longest sequence, padding included: a text gets other
-      logits next to a longer one than alone. Generate one by one, or group by length.
+    * Logits depend on the other rows of a batch. The length is that of the longest row, padding included: a short text
+      gets other frequencies next to a long one than alone. Generate one by one, or group by length.
     """
 
     def __init__(

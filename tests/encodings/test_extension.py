@@ -421,19 +421,6 @@ def test_dynamic_ntk_is_transformers_at_every_length(factor, part):
 
 
 @torch.no_grad()
-def test_the_rest_of_a_batch_matters_to_dynamic_ntk_alone():
-    """12 tokens alone, and padded to 40 under a correct mask: the docstring's warning, and RoPE for comparison."""
-    ids = torch.randint(17, (1, 40), generator=torch.Generator().manual_seed(1))
-    mask = torch.arange(40)[None] < 12
-    for factor in (1.0, 2.0):
-        model = tiny(1, DynamicNTK(16, original_max_position_embeddings=16, factor=factor))
-        assert (model(ids, attention_mask=mask)[:, :12] - model(ids[:, :12])).abs().max() > 1e-3
-    model = tiny(1, RoPE(16))
-    torch.testing.assert_close(model(ids, attention_mask=mask)[:, :12], model(ids[:, :12]), rtol=0, atol=1e-12)
-    assert "rest of a batch matters" in DynamicNTK.__doc__
-
-
-@torch.no_grad()
 @pytest.mark.parametrize(("layers", "unrotated_is_exact"), [(1, True), (3, False)])
 def test_stale_keys(layers, unrotated_is_exact):
     """Caching rotated keys is wrong; unrotated ones cure one layer exactly, deeper models only in part."""
