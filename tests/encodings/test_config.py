@@ -450,7 +450,8 @@ def test_attention_factor_of_yarn(keys, factor):
 
 def test_options_of_yarn_reach_the_rule():
     found = from_config(with_yarn(beta_fast=16, beta_slow=2.0, truncate=False))
-    assert torch.equal(found.inv_freq, yarn(128, 1e6, 4.0, 32768, None, 16.0, 2.0, truncate=False).inv_freq)
+    expected = yarn(128, 1e6, 4.0, 32768, beta_fast=16.0, beta_slow=2.0, truncate=False)
+    assert torch.equal(found.inv_freq, expected.inv_freq)
 
 
 def test_longrope_takes_its_own_factor_and_attention_factor():
