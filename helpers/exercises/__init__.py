@@ -9,11 +9,16 @@ Each notebook's checks live in one module (nb01.py ... nb06.py) that defines
 
 from __future__ import annotations
 
+import functools
 import importlib
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
 Check = Callable[[Any], "str | None"]
+
+todo = "TODO"
+"""What a check returns when the reader's function still returns ``...`` or None."""
 
 
 def feedback(number: str, answer: Any) -> str:
@@ -21,16 +26,17 @@ def feedback(number: str, answer: Any) -> str:
 
     Args:
         number: of the exercise, as in "1.1".
-        answer: what the reader wrote: a function, a value, or ``...`` if untouched.
+        answer: what the reader wrote: a function, a value, or ``...`` if untouched. Whatever it is, there is an answer.
     """
     module = importlib.import_module(f"{__name__}.nb{int(number.split('.')[0]):02d}")
-    if answer is ... or answer is None:
+    if untouched(answer):
         return f"{number} TODO"
+    theirs = _Watched(answer) if callable(answer) and not isinstance(answer, type) else None
     try:
-        problem = module.CHECKS[number](answer)
-    except Exception as error:  # the reader's code may do anything; the notebook must run on
-        problem = f"your code raised {type(error).__name__}: {error}"
-    if problem is todo:
+        problem = module.CHECKS[number](theirs or answer)
+    except (Exception, SystemExit) as error:  # the reader's code may do anything; the notebook must run on
+        problem = _misread(error, answer, theirs)
+    if problem == todo:
         return f"{number} TODO"
     return f"{number} OK" if problem is None else f"{number} not yet: {problem}"
 
@@ -40,10 +46,32 @@ def check(number: str, answer: Any) -> None:
     print(feedback(number, answer))
 
 
-todo = "TODO"
-"""A check returns this very object when the reader's function still returns ``...`` or None."""
-
-
 def untouched(value: Any) -> bool:
     """True for the placeholders a stub returns: ``...`` or None."""
     return value is ... or value is None
+
+
+class _Watched:
+    """The reader's function, with its last result and its last error: whose fault is an exception in a check?"""
+
+    def __init__(self, function: Callable):
+        functools.update_wrapper(self, function)
+        self.function, self.result, self.error = function, None, None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            self.result = self.function(*args, **kwargs)
+        except BaseException as error:
+            self.error = error
+            raise
+        return self.result
+
+
+def _misread(error: BaseException, answer: Any, theirs: _Watched | None) -> str:
+    """What to say of an exception: the reader's code raised it, or the check could not read what it was given."""
+    if isinstance(answer, type) or (theirs and theirs.error is error):
+        said = (str(error).splitlines() or [""])[0]
+        return f"your code raised {type(error).__name__}: {said}"
+    value, what = (theirs.result, "your function returned") if theirs else (answer, "your answer is")
+    shown = reprlib.repr(value).replace("\n", " ")
+    return f"{what} {shown} ({type(value).__name__}), which cannot be read here: see the stub for what is asked."

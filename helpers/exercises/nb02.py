@@ -148,7 +148,7 @@ def detective(answer: Callable) -> str | None:
         row = sinusoidal_table(torch.tensor(1), d, base, dtype=torch.float64)
         shown = torch.cat([row[:4], torch.zeros(124, dtype=torch.float64)])  # a page that prints four of "128" numbers
         found = float(answer(shown, base))
-        if abs(found - d) > 0.01:
+        if not abs(found - d) <= 0.01:  # nan too
             if abs(found - len(shown)) < 0.01:
                 return "this counts the channels; the question is which width the numbers were computed with."
             if abs(found - 2 * d) < 0.01 or abs(found - d / 2) < 0.01:

@@ -6,7 +6,9 @@ import functools
 import importlib
 import re
 
+import numpy as np
 import pytest
+import torch
 
 from helpers import exercises
 from helpers.studies import order_tasks
@@ -134,17 +136,40 @@ def test_a_mask_is_a_bias_too():
     assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
 
 
+NONSENSE = [0, "", "text", "3", b"3", True, [], ["a"], [[1], [2, 3]], {}, {"a": 1}, {3}, 10**400, float("nan"), 1j,
+            object(), torch.ones(2), torch.tensor(True), np.array(["a"])]  # fmt: skip
+
+
 @pytest.mark.parametrize(("number", "name"), EXERCISES)
-@pytest.mark.parametrize(
-    "nonsense",
-    [0, "", "text", [], {}, float("nan"), object(), len, lambda *a, **k: 1 / 0, lambda *a: ..., lambda: 3, type, print],
-    ids=repr,
-)
-def test_a_check_never_raises(number, name, nonsense, capsys):
-    exercises.check(name, nonsense)
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+def test_a_check_answers_whatever_it_is_given(number, name, nonsense, capsys):
+    """As the answer, and as what the answer returns: one line, not OK, and no word of code that raised."""
+    for given in (nonsense, lambda *a, **k: nonsense):
+        exercises.check(name, given)
+        printed = capsys.readouterr().out.splitlines()
+        assert len(printed) == 1 and printed[0].startswith((f"{name} not yet: ", f"{name} TODO")), printed
+        assert "your code raised" not in printed[0] and len(printed[0]) < 240
+
+
+@pytest.mark.parametrize(("number", "name"), EXERCISES)
+@pytest.mark.parametrize("code", [lambda *a, **k: 1 / 0, lambda *a: exit(), lambda: 3, len, type, print], ids=repr)
+def test_a_check_goes_on_after_code_that_does_not(number, name, code, capsys):
+    exercises.check(name, code)
     printed = capsys.readouterr().out.splitlines()
-    assert printed and printed[-1].startswith(f"{name} ")
-    assert not printed[-1].endswith("OK")
+    assert printed and printed[-1].startswith(f"{name} ") and not printed[-1].endswith("OK")
+
+
+def test_an_error_of_many_lines_is_told_in_one():
+    def answer(order):
+        raise ValueError("first\nsecond")
+
+    assert exercises.feedback("1.1", answer) == "1.1 not yet: your code raised ValueError: first"
+    assert exercises.feedback("1.1", lambda order: "text") == (
+        "1.1 not yet: an order of 5 seats needs 5 entries; yours has shape ()."
+    )
+    assert exercises.feedback("2.1", "text") == (
+        "2.1 not yet: your answer is 'text' (str), which cannot be read here: see the stub for what is asked."
+    )
 
 
 def test_feedback_has_one_of_three_forms():
