@@ -263,6 +263,7 @@ def test_start_knows_six_notebooks(notebook):
         ("d_model", 64.0, "multiple of 4"),
         ("head_dim", 7, "multiple of 8"),
         ("head_dim", 0, "multiple of 8"),
+        ("head_dim", 8, "multiple of 8 from 16 on"),
         ("n_heads", 0, "at least 1"),
         ("factor", 0.5, "above 1"),
         ("factor", "8", "above 1.*It is text"),
