@@ -483,7 +483,8 @@ def test_a_missing_original_length_is_not_2048():
 
 def test_longropes_factor_is_not_1():
     phi = published("phi-3.5-mini-instruct")
-    assert RULES["longrope"](96, 1e4, 1.0, 4096).attention_factor == 1.0 != from_config(phi).attention_factor
+    lists = {"short_factor": [1.0] * 48, "long_factor": [2.0] * 48}
+    assert RULES["longrope"](96, 1e4, 1.0, 4096, **lists).attention_factor == 1.0 != from_config(phi).attention_factor
     del phi["max_position_embeddings"]
     with pytest.raises(ValueError, match="factor=None"):
         from_config(phi)
