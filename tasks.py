@@ -15,6 +15,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import errno
 import hashlib
 import importlib
 import importlib.util
@@ -319,8 +320,15 @@ def main(argv: list | None = None) -> int:
         print(f"\ntasks.py: {stop}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
-        print("\ntasks.py: interrupted; what was there before is unchanged.", file=sys.stderr, flush=True)
+        print("\ntasks.py: interrupted; nothing is left half written.", file=sys.stderr, flush=True)
         return 130
+    except OSError as error:
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+        if error.errno not in full and "temporary directory" not in str(error):
+            raise
+        where = error.filename or "the folder for temporary files (TMPDIR)"
+        print(f"\ntasks.py: {error.strerror}: {where}. Nothing is left half written.", file=sys.stderr, flush=True)
+        return 1
 
 
 if __name__ == "__main__":

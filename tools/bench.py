@@ -10,9 +10,7 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +19,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
@@ -29,6 +26,9 @@ import torch.nn.functional as F  # noqa: E402
 from helpers import race  # noqa: E402
 from helpers.encodings import SCHEMES, build, positions  # noqa: E402
 from helpers.model import CausalLM  # noqa: E402
+
+from .processes import recorded  # noqa: E402
+from .project import Project  # noqa: E402
 
 Work = dict[str, Callable[[], object]]
 
@@ -170,18 +170,13 @@ def applications(repeats: int) -> list[dict]:
 def notebooks() -> list[dict]:
     """Wall time and peak memory of every notebook, run by papermill one after another."""
     rows = []
-    for path in sorted((ROOT / "notebooks").glob("0*.ipynb")):
+    for path in Project().all():
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "papermill", str(path), f"{folder}/out.ipynb", "--no-progress-bar"]
             start = time.perf_counter()
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
+            code, _, peak = recorded(command, ROOT)
             seconds = time.perf_counter() - start
-        peak = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-        kernel = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
-            1024 if sys.platform != "darwin" else 1024**2
-        )
-        rows.append({"what": path.name, "seconds": seconds, "MiB": max(peak, kernel), "ok": status == 0})
+        rows.append({"what": path.name, "seconds": seconds, "MiB": peak or "not available", "ok": code == 0})
     return rows
 
 

@@ -180,7 +180,7 @@ Each is run next to the right version, which passes the same check.
 
 ## Mutants
 
-`python tools/mutate.py`, last on {date}: of {mutants} mutants of `helpers/encodings`, {killed} are killed
+`python3 tasks.py mutate`, last on {date}: of {mutants} mutants of `helpers/encodings`, {killed} are killed
 ({share:.1f}%). The other {left} change no value that anyone computes with, or only a message; each is argued below.
 
 | file | mutants | killed |

@@ -1,11 +1,11 @@
 """Mutation testing of helpers/encodings: change one operator or number at a time; some test must turn red.
 
-    python tools/mutate.py                            every mutant of every file: about 80 minutes on two cores
-    python tools/mutate.py --only rope alibi          every mutant of two files
-    python tools/mutate.py --sample 20                at most 20 mutants a file, drawn with a fixed seed
-    python tools/mutate.py --survivors                only those that survived last time
+    python3 tasks.py mutate                           every mutant of every file: about 80 minutes on two cores
+    python3 tasks.py mutate --only rope alibi         every mutant of two files
+    python3 tasks.py mutate --sample 20               at most 20 mutants per file, drawn with a fixed seed
+    python3 tasks.py mutate --survivors               only those that survived last time
 
-The mutants are cosmic-ray's (`pip install cosmic-ray==8.7.0`). Each is tested in a forked process that has PyTorch and
+The mutants are cosmic-ray's. Each is tested in a forked process that has PyTorch and
 the oracles loaded but no module of the course, so that a mutant costs seconds; nothing is written to the sources.
 Mutants that cannot change a computed value (annotations, docstrings, messages of errors) are left out. Linux and macOS.
 
@@ -25,12 +25,13 @@ import itertools
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from .common import Stop
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,6 +179,8 @@ def start(stem: str, source: str, limit: int, oracles: list[str]) -> int:
     child = os.fork()
     if child:
         return child
+    import resource
+
     import pytest
 
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -223,6 +226,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tested at a time")
     parser.add_argument("--limit", type=int, default=300, help="seconds of the processor that a mutant may take")
     args = parser.parse_args(argv)
+    if not hasattr(os, "fork"):
+        raise Stop("each mutant is tested in a forked process, which Windows does not have: use Linux, macOS or WSL.")
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"files": {}, "survivors": []}
     known = {(s["file"], s["from"], s["to"]): s["why"] for s in record["survivors"]}
     jobs = []

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -287,3 +290,33 @@ def test_outside_the_environment_the_script_starts_again_in_it(monkeypatch):
     monkeypatch.setattr(tasks, "restart", lambda *words: started.append(words) or 0)
     assert tasks.main(["execute", "--only", "2"]) == 0
     assert started == [(Path("test/python"), ["execute", "--only", "2"])]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=["full", "read-only", "not allowed"])
+def test_what_the_disk_refuses_is_one_line(monkeypatch, capsys, number):
+    def refuse(argv):
+        raise OSError(number, os.strerror(number), "figures/x.part")
+
+    monkeypatch.setattr(tasks, "dispatch", refuse)
+    assert tasks.main(["figures"]) == 1
+    assert f"{os.strerror(number)}: figures/x.part. Nothing is left half written." in capsys.readouterr().err
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(tasks, "dispatch", lambda argv: Path("/no/such/file").read_text())
+    with pytest.raises(FileNotFoundError):
+        tasks.main(["figures"])
+
+
+def test_a_damaged_table_is_named_with_the_way_back(tmp_path):
+    """In a copy, as a user would meet it: one line, no traceback, and no environment was made."""
+    shutil.copy(ROOT / "tasks.py", tmp_path)
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "helpers").mkdir()
+    for name in ("__init__.py", "store.py"):
+        shutil.copy(ROOT / "helpers" / name, tmp_path / "helpers")
+    (tmp_path / "project.json").write_text('{"title": "Posi', encoding="utf-8")
+    done = subprocess.run([sys.executable, "tasks.py", "figures"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "project.json is damaged" in done.stderr and "checkout -- project.json" in done.stderr
+    assert not (tmp_path / ".venv").exists()

@@ -297,6 +297,25 @@ def test_interruption_leaves_everything_as_it_was_and_nothing_running(course, co
     assert not alive(int(flag.read_text())), "the kernel is still running"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+def test_what_a_command_started_ends_with_it(tmp_path):
+    """`test` asked to end while pytest runs, and pytest has started something of its own."""
+    inner = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']);"
+    inner += "print(p.pid, flush=True); time.sleep(99)"
+    outer = f"""\
+import signal, sys
+from pathlib import Path
+from tools.processes import tee
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+tee([sys.executable, "-c", {inner!r}], Path("."))"""
+    process = subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    number = int(process.stdout.readline())
+    assert alive(number)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode and not alive(number)
+
+
 def alive(number: int) -> bool:
     import psutil
 
@@ -697,3 +716,16 @@ def test_lab_opens_one_notebook_and_passes_options_on(course, monkeypatch):
 def test_a_missing_file_is_named(course):
     with pytest.raises(Stop, match="requirements-pretrained.txt is missing.*git -C"):
         pretrained.main([], course)
+
+
+def test_bench_and_mutate_can_be_imported_on_windows():
+    """Windows has neither the module ``resource`` nor fork."""
+    code = """\
+import os, sys
+sys.modules["resource"] = None
+from tools import bench, mutate, processes
+del os.fork, os.wait4
+assert processes.recorded([sys.executable, "-c", "print(1)"], ".")[::2] == (0, None)
+mutate.main(["--only", "rope", "--sample", "1"])"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "use Linux, macOS or WSL" in done.stderr.splitlines()[-1], done.stderr
