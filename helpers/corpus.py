@@ -93,6 +93,15 @@ def load() -> Corpus:
     return Corpus(encode(splits["train"]), encode(splits["valid"]))
 
 
+def validation_text() -> Tensor:
+    """The validation split as ids; random characters, and one printed line, if the text is not installed."""
+    try:
+        return load().valid
+    except MissingText as missing:
+        print(missing)
+        return torch.randint(len(ALPHABET), (50_000,), generator=torch.Generator().manual_seed(0))
+
+
 @functools.cache
 def excerpt() -> Tensor:
     """96 windows of 65 held-out characters, evenly spaced, int64 (96, 65): enough to feel a loss without the package.

@@ -5,28 +5,28 @@ on the *same* target characters: the validation segments are cut into windows of
 character is a target once at every length, and the last 32 characters of each segment are the last 32 of a full
 window at every length.
 
-``python tasks.py race`` records five seeds of every contender into ``results/`` (:mod:`helpers.record`).
+``python3 tasks.py record race`` records five seeds of every contender (:mod:`helpers.record`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import corpus, training
-from .encodings import SCHEMES, build
+from . import corpus, store, training
+from .encodings import SCHEMES, Encoding, build
 from .model import CausalLM
-from .validate import one_of, positive_int
+from .validate import one_of, positive_int, require
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
 LAST = 32
 """Number of final positions of a window that are reported beside the window mean."""
 
@@ -65,11 +65,92 @@ CONTENDERS = ("none", "sinusoidal", "learned", "t5", "rope", "pope", "alibi", "k
 """The schemes whose five seeds are recorded, each with its own defaults. Any registered scheme can be raced."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A scheme with its arguments: what is trained, recorded and compared.
+
+    ``Contender("alibi", {"slopes": [1, 0.5, 0.25, 0.125]})``; its :attr:`key` is its name in tables, files and on the
+    command line, and ``Contender.of(key)`` gives it back.
+
+    Attributes:
+        scheme: a key of :data:`helpers.encodings.SCHEMES`.
+        arguments: for its constructor: numbers, names, True, False, None, or lists of numbers.
+
+    Raises:
+        ValueError: on an unknown scheme, or an argument that has no short name.
+    """
+
+    scheme: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of("contender", self.scheme, SCHEMES)
+        arguments = {name: _plain(value) for name, value in sorted(self.arguments.items())}
+        object.__setattr__(self, "arguments", arguments)
+        for name, value in arguments.items():
+            named = re.fullmatch(r"[\w.+-]+", _written(value)) and _read(_written(value)) == value
+            require(bool(named), name, value, "what is recorded has numbers, names or lists of numbers for arguments.")
+
+    @classmethod
+    def of(cls, contender: str | Contender) -> Contender:
+        """The contender of a key, as "rope" or "rope[base=500]"; a contender is given back as it is.
+
+        Raises:
+            ValueError: on an unknown scheme, or arguments that are not written like this.
+        """
+        if isinstance(contender, Contender):
+            return contender
+        match = re.fullmatch(r"(\w+)\[(\w+=[^,=]+(?:,\w+=[^,=]+)*)\]", str(contender))
+        if match is None:
+            return cls(contender)
+        return cls(match[1], {name: _read(text) for name, text in (part.split("=") for part in match[2].split(","))})
+
+    @property
+    def key(self) -> str:
+        """Its name in tables, file names and on the command line: "alibi", "alibi[slopes=1_0.5_0.25_0.125]"."""
+        arguments = ",".join(f"{name}={_written(value)}" for name, value in self.arguments.items())
+        return f"{self.scheme}[{arguments}]" if arguments else self.scheme
+
+    def __str__(self) -> str:
+        return self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _plain(value: Any) -> Any:
+    """Lists become tuples, whole floats integers: 500.0 and 500 are one setting and have one name."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(v) for v in value)
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+def _written(value: Any) -> str:
+    """An argument as a key has it: 500, 0.25, 1_0.5_0.25, uniform, true, none."""
+    if isinstance(value, tuple):
+        return "_".join(map(_written, value)) + ("_" if len(value) == 1 else "")
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _read(text: str) -> Any:
+    """The inverse of :func:`_written`."""
+    words = {"true": True, "false": False, "none": None}
+    if text in words:
+        return words[text]
+    try:
+        if "_" in text:
+            return tuple(_plain(float(part)) for part in text.removesuffix("_").split("_"))
+        return _plain(float(text))
+    except ValueError:
+        return text
+
+
 @dataclasses.dataclass
 class Result:
     """One trained contender.
 
     Attributes:
+        name: the contender's key.
         loss: nats a character by context length and position, {length: (length,)}.
         last: mean loss of the last 32 positions, {length: float}, on the same characters at every length.
         train: training loss, one number a step.
@@ -115,27 +196,57 @@ class Band:
 # ---------------------------------------------------------------------------------------------------- training
 
 
-def make_model(name: str, settings: Settings, seed: int, max_len: int | None = None, **kwargs) -> CausalLM:
-    """A fresh model. At one seed all schemes share the initial values of every weight they have in common.
+def make_encoding(
+    contender: str | Contender, settings: Any, seed: int, max_len: int | None = None, **kwargs: Any
+) -> Encoding:
+    """A contender's encoding, drawn apart so that it does not shift the draws of the model around it.
 
     Args:
-        name: a key of :data:`helpers.encodings.SCHEMES`.
-        settings: shape of the model.
-        seed: of the initial weights.
+        contender: a scheme, the key of a contender, or a :class:`Contender`.
+        settings: anything with d_model, n_heads, train_len and lengths.
+        seed: of its initial weights.
         max_len: longest input that will be asked for; the longest read-out length by default.
-        kwargs: scheme arguments.
+        kwargs: scheme arguments, over the contender's own.
+
+    Raises:
+        ValueError: on an unknown scheme, or arguments that do not fit it.
     """
-    torch.manual_seed(seed + 1_000_000)  # the encoding draws apart, so that it does not shift the model's draws
-    encoding = build(
-        name,
+    contender = Contender.of(contender)
+    torch.manual_seed(seed + 1_000_000)
+    return build(
+        contender.scheme,
         d_model=settings.d_model,
         n_heads=settings.n_heads,
         train_len=settings.train_len,
         max_len=max_len or settings.lengths[-1],
-        **kwargs,
+        **{**contender.arguments, **kwargs},
     )
+
+
+def make_model(
+    contender: str | Contender,
+    settings: Any,
+    seed: int,
+    max_len: int | None = None,
+    vocab_size: int = len(corpus.ALPHABET),
+    **kwargs: Any,
+) -> CausalLM:
+    """A fresh model. At one seed all contenders share the initial values of every weight they have in common.
+
+    Args:
+        contender: as in :func:`make_encoding`.
+        settings: shape of the model: d_model, n_heads, n_layers, train_len and lengths.
+        seed: of the initial weights.
+        max_len: longest input that will be asked for; the longest read-out length by default.
+        vocab_size: number of tokens; the alphabet of the text by default.
+        kwargs: scheme arguments, over the contender's own.
+
+    Raises:
+        ValueError: on an unknown scheme, or arguments that do not fit it.
+    """
+    encoding = make_encoding(contender, settings, seed, max_len, **kwargs)
     torch.manual_seed(seed)
-    return CausalLM(len(corpus.ALPHABET), settings.d_model, settings.n_heads, settings.n_layers, encoding)
+    return CausalLM(vocab_size, settings.d_model, settings.n_heads, settings.n_layers, encoding)
 
 
 def batches(data: Tensor, length: int, batch: int, steps: int, seed: int):
@@ -243,42 +354,42 @@ def evaluate(
 
 
 def run(
-    name: str,
+    contender: str | Contender,
     seed: int = 0,
     preset: str = "quick",
     device: str = "cpu",
     settings: Settings | None = None,
     checkpoint: Path | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> Result:
     """Train and read out one contender.
 
     Args:
-        name: a key of :data:`helpers.encodings.SCHEMES`.
+        contender: a scheme, the key of a contender, or a :class:`Contender`.
         seed: of the weights and of the batches.
         preset: a key of :data:`PRESETS`; ignored if ``settings`` is given.
         device: "cpu" or "cuda".
         settings: a race of your own.
         checkpoint: see :func:`train`.
-        kwargs: scheme arguments.
+        kwargs: scheme arguments, over the contender's own; its name stays.
 
     Raises:
-        ValueError: on an unknown name or preset. corpus.MissingText: if the text is not installed.
+        ValueError: on an unknown scheme or preset. corpus.MissingText: if the text is not installed.
     """
-    one_of("name", name, SCHEMES)
+    contender = Contender.of(contender)
     positive_int("seed", seed, at_least=0)
     settings = settings or PRESETS[one_of("preset", preset, PRESETS)]
     start = time.perf_counter()
-    model = make_model(name, settings, seed, **kwargs)
-    losses = train(model, settings, seed, device, f"{name}, seed {seed}", checkpoint)
+    model = make_model(contender, settings, seed, **kwargs)
+    losses = train(model, settings, seed, device, f"{contender}{kwargs or ''}, seed {seed}", checkpoint)
     loss, last = evaluate(model, settings, device)
-    return Result(name, seed, settings, loss, last, losses, time.perf_counter() - start, model)
+    return Result(contender.key, seed, settings, loss, last, losses, time.perf_counter() - start, model)
 
 
-def run_if_possible(name: str, **kwargs) -> list[Result]:
-    """[:func:`run`(name, ...)], or an empty list and one printed line saying what to install if the text is missing."""
+def run_if_possible(contender: str | Contender, **kwargs: Any) -> list[Result]:
+    """[:func:`run`], or an empty list and one printed line saying what to install if the text is missing."""
     try:
-        return [run(name, **kwargs)]
+        return [run(contender, **kwargs)]
     except corpus.MissingText as missing:
         print(missing)
         return []
@@ -287,45 +398,76 @@ def run_if_possible(name: str, **kwargs) -> list[Result]:
 # ---------------------------------------------------------------------------------------------- recorded results
 
 
-def result_file(name: str, preset: str) -> Path:
-    """Where the recorded seeds of a contender are kept."""
-    return RESULTS / f"race_{preset}" / f"{name}.json"
+def study(preset: str = "quick") -> store.Study:
+    """The recorded race of one preset: results/race_PRESET, any number of contenders, rates, budgets and seeds."""
+    shared = dataclasses.asdict(PRESETS[one_of("preset", preset, PRESETS)])
+    return store.Study(
+        f"race_{preset}",
+        run=("contender", "lr", "steps", "seed"),
+        at=("length",),
+        settings={name: value for name, value in shared.items() if name not in ("lr", "steps")},
+        command=f"python3 tasks.py record race --preset {preset}",
+    )
 
 
-def checkpoint_file(name: str, seed: int, preset: str) -> Path:
-    """Where the weights of one recorded seed are kept, if they are."""
-    return RESULTS / f"race_{preset}" / f"{name}-seed{seed}.safetensors"
+def _found(
+    contender: str | Contender, preset: str, lr: float | None = None, steps: int | None = None
+) -> list[store.Run]:
+    """The recorded runs of a contender at one rate and budget (the preset's own by default), by seed."""
+    key, own = Contender.of(contender).key, PRESETS[one_of("preset", preset, PRESETS)]
+    wanted = {"contender": key, "lr": own.lr if lr is None else lr, "steps": steps or own.steps}
+    here = study(preset)
+    runs = here.load() if here.about.exists() else []
+    return [run for run in runs if wanted.items() <= run.key.items()]
 
 
-def recorded(name: str, preset: str = "quick") -> Band:
-    """The recorded seeds of a contender (FileNotFoundError, naming the command that records it, if there are none)."""
-    path = result_file(one_of("name", name, SCHEMES), preset)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no recorded results for {name!r}: run `python tasks.py race --preset {preset} --only {name}`."
-        )
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    settings = Settings(**{**stored["settings"], "lengths": tuple(stored["settings"]["lengths"])})
+def is_recorded(contender: str | Contender, preset: str = "quick") -> bool:
+    """Whether any seed of a contender is recorded (ValueError on an unknown scheme)."""
+    return bool(_found(contender, preset))
+
+
+def recorded(
+    contender: str | Contender, preset: str = "quick", lr: float | None = None, steps: int | None = None
+) -> Band:
+    """The recorded seeds of a contender, at the preset's own learning rate and steps unless others are asked for.
+
+    Raises:
+        FileNotFoundError: if there are none, naming the command that records them.
+    """
+    contender = Contender.of(contender)
+    runs = _found(contender, preset, lr, steps)
+    if not runs:
+        raise FileNotFoundError(f"no recorded results for {str(contender)!r}: run `{command(contender, preset)}`.")
+    shared = study(preset).stored_settings()
+    settings = Settings(
+        **{**shared, "lengths": tuple(shared["lengths"]), **{name: runs[0].key[name] for name in ("lr", "steps")}}
+    )
     results = [
         Result(
-            name,
-            int(seed),
+            contender.key,
+            run.key["seed"],
             settings,
-            {int(n): torch.tensor(v) for n, v in entry["loss"].items()},
-            {int(n): v for n, v in entry["last"].items()},
-            entry["train"],
-            entry["seconds"],
+            {n: torch.tensor(run.curve("loss", length=n)) for n in settings.lengths},
+            {n: run.value("last", length=n) for n in settings.lengths},
+            run.curve("train"),
+            run.seconds,
         )
-        for seed, entry in stored["seeds"].items()
+        for run in runs
     ]
-    return Band(name, settings, results)
+    return Band(contender.key, settings, results)
+
+
+def command(contender: str | Contender, preset: str) -> str:
+    """What records a contender, from a fresh shell."""
+    key = Contender.of(contender).key
+    return f"{study(preset).command} --only {key if key.isidentifier() else chr(34) + key + chr(34)}"
 
 
 def bands(names: Sequence[str], preset: str = "quick", live: Sequence[Result] = ()) -> dict[str, Band]:
     """What there is to draw of each contender: its recorded seeds, or else the runs trained here.
 
     Args:
-        names: contenders, in the order wanted.
+        names: keys of contenders, in the order wanted.
         preset: a key of :data:`PRESETS`.
         live: results trained here; they stand in where this preset was never recorded.
 
@@ -338,26 +480,24 @@ def bands(names: Sequence[str], preset: str = "quick", live: Sequence[Result] = 
     found = {}
     for name in names:
         here = [result for result in live if result.name == name]
-        if result_file(one_of("name", name, SCHEMES), preset).exists():
+        if is_recorded(name, preset):
             found[name] = recorded(name, preset)
         elif here:
             found[name] = Band(name, here[0].settings, here)
     return found or {names[0]: recorded(names[0], preset)}
 
 
-def load_model(name: str, seed: int, preset: str = "quick", **kwargs) -> CausalLM:
+def checkpoint_file(contender: str | Contender, seed: int, preset: str = "quick") -> Path:
+    """Where the weights of one recorded seed are kept, if they are."""
+    return study(preset).folder / f"{Contender.of(contender)}-seed{seed}.safetensors"
+
+
+def load_model(contender: str | Contender, seed: int, preset: str = "quick", **kwargs: Any) -> CausalLM:
     """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (another base, say).
 
     Raises:
-        FileNotFoundError: naming the command that records it.
+        FileNotFoundError: naming the command that records it. store.BrokenFile: if the weights cannot be read.
     """
-    from safetensors.torch import load_file
-
-    path = checkpoint_file(name, seed, preset)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no checkpoint {path.name}: run `python tasks.py race --preset {preset} --only {name}`."
-        )
-    model = make_model(name, PRESETS[preset], seed, **kwargs)
-    model.load_state_dict(load_file(path))
+    model = make_model(contender, PRESETS[preset], seed, **kwargs)
+    model.load_state_dict(store.load_weights(checkpoint_file(contender, seed, preset), command(contender, preset)))
     return model.eval()

@@ -7,15 +7,23 @@ train without holding any file, then ``with locked(path):`` read, add, write who
 from __future__ import annotations
 
 import contextlib
+import csv
+import dataclasses
+import io
 import json
 import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .validate import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -134,6 +142,32 @@ def locked(path: Path | str) -> Iterator[None]:
         lock.release()
 
 
+def load_weights(path: Path | str, command: str) -> dict[str, Tensor]:
+    """The tensors of a recorded safetensors file; ``command`` records it.
+
+    Raises:
+        FileNotFoundError: if there is no such file, naming ``command``.
+        BrokenFile: if it is cut short or something else: how to get it back.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no weights {name(path)}: run `{command}`.")
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        raise broken(path, error, command) from None
+
+
+def weights(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors, as ``model.state_dict()`` gives them, as the bytes of a safetensors file."""
+    from safetensors.torch import save
+
+    return save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+
+
 # -------------------------------------------------------------------------------------------- settings, provenance
 
 
@@ -193,3 +227,232 @@ def provenance(device: str = "cpu", **more: Any) -> dict[str, Any]:
         card = torch.cuda.get_device_name(device)
     made = {"torch": metadata.version("torch").split("+")[0], "python": platform.python_version(), "device": card}
     return {**made, **more}
+
+
+# --------------------------------------------------------------------------------------------- one study, one table
+
+
+@dataclasses.dataclass
+class Run:
+    """One unit of work of a recorder: what it measured.
+
+    Attributes:
+        rows: one dict a number: some of the study's ``at`` columns, "score" and "value".
+        curves: one dict a curve: the same with "values", a list, in place of "value".
+        weights: {file name: bytes}, kept beside the table; empty if read from disk.
+        key: {column: value}, the run's place in the study.
+        seconds: wall time, or None where it was not noted.
+        made: what produced it, see :func:`provenance`.
+    """
+
+    rows: list[dict[str, Any]]
+    curves: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    weights: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    key: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seconds: float | None = None
+    made: dict[str, Any] = dataclasses.field(default_factory=dict)
+    _index: dict[int, dict] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def value(self, score: str, **at: Any) -> Any:
+        """The number with this score at exactly this place (ValueError, listing places, if there is none)."""
+        return self._find(self.rows, score, at)["value"]
+
+    def curve(self, score: str, **at: Any) -> list[float]:
+        """The curve with this score at exactly this place (ValueError, listing places, if there is none)."""
+        return self._find(self.curves, score, at)["values"]
+
+    def _find(self, entries: list[dict[str, Any]], score: str, at: dict[str, Any]) -> dict[str, Any]:
+        index = self._index.get(id(entries))
+        if index is None or len(index) != len(entries):
+            index = self._index[id(entries)] = {_place(entry): entry for entry in entries}
+        found = index.get(_place({"score": score, **at}))
+        if found is None:
+            there = [{k: v for k, v in e.items() if k not in ("value", "values")} for e in entries]
+            near = [str(place) for place in there if place["score"] == score] or sorted({p["score"] for p in there})
+            raise ValueError(f"{self.key} has no {score!r} at {at}; it has {', '.join(near[:12])}.")
+        return found
+
+
+def _place(entry: Mapping[str, Any]) -> frozenset:
+    """Where an entry was read, whatever the order of its columns."""
+    return frozenset((k, v) for k, v in entry.items() if k not in ("value", "values") and v is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A recorded study: a folder of results/ with one long table, and what made it.
+
+    * ``table.csv``: one number a line, in the columns ``run``, ``at``, score, value; readable by anything.
+    * ``curves.jsonl``: one curve a line (loss by position, training loss), where a line a number would be absurd.
+    * ``about.json``: command, settings, versions and devices, and the list of runs with their seconds.
+    * weights as safetensors, where they are kept.
+
+    Attributes:
+        name: of the folder.
+        run: columns that name one run, the unit that is recorded, resumed and replaced, as ("contender", "seed").
+        at: columns that say where in a run a number was read, as ("length",).
+        settings: what all runs share. Recording on with others is refused.
+        command: what records it, from a fresh shell.
+    """
+
+    name: str
+    run: tuple[str, ...]
+    at: tuple[str, ...]
+    settings: Mapping[str, Any]
+    command: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return RESULTS / self.name
+
+    @property
+    def about(self) -> Path:
+        """The file that says what was recorded; it is written last, and locked while the others are."""
+        return self.folder / "about.json"
+
+    def key(self, **columns: Any) -> tuple[Any, ...]:
+        """The run of these columns (ValueError if they are not the study's)."""
+        require(set(columns) == set(self.run), "columns", sorted(columns), f"a run of {self.name} has {self.run}.")
+        return tuple(columns[c] for c in self.run)
+
+    def recorded(self) -> list[tuple[Any, ...]]:
+        """The runs that are recorded (none if there is no file).
+
+        Raises:
+            OtherSettings: if they were made with other settings.
+            BrokenFile: if the file cannot be read.
+        """
+        if not self.about.exists():
+            return []
+        about = read_json(self.about, self.command)
+        check_settings(
+            self.about, about["settings"], self.settings, f"move the folder away and run `{self.command}` anew"
+        )
+        return [tuple(run[c] for c in self.run) for run in about["runs"]]
+
+    def missing(self, runs: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Those of ``runs`` that are not recorded yet, in the order given; errors as :meth:`recorded`."""
+        have = set(self.recorded())
+        return [run for run in runs if run not in have]
+
+    def add(self, run: Run) -> None:
+        """Add one run to the files, or put it in place of an earlier one with the same key. Locked, and written whole.
+
+        Raises:
+            ValueError: if the run's columns are not the study's.
+            OtherSettings, BrokenFile: as :meth:`recorded`.
+        """
+        self.key(**run.key)
+        for entry in (*run.rows, *run.curves):
+            extra = set(entry) - {*self.at, "score", "value", "values"}
+            require(not extra, "rows", sorted(extra), f"columns of {self.name} are {self.at}, score, value.")
+        for part in (run.rows, run.curves):
+            twice = len(part) - len({_place(entry) for entry in part})
+            require(not twice, "rows", f"{twice} twice", "one number a place and score.")
+        with locked(self.about):
+            self.recorded()  # refuses other settings
+            runs = self._load() if self.about.exists() else {}
+            runs[self.key(**run.key)] = run
+            for file, data in run.weights.items():
+                write_whole(self.folder / file, data)
+            self._write(runs)
+
+    def load(self) -> list[Run]:
+        """Every recorded run, sorted by its key.
+
+        Raises:
+            FileNotFoundError: naming the command that records it.
+            BrokenFile: if a file is cut short or not readable: how to get it back.
+        """
+        if not self.about.exists():
+            raise FileNotFoundError(f"nothing is recorded in {name(self.folder)}: run `{self.command}`.")
+        files = [self.about, self._table, self._curves]
+        stamp = [(f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.exists()]
+        if _cache.get(self.folder, (None,))[0] != stamp:
+            _cache[self.folder] = stamp, list(self._load().values())
+        return list(_cache[self.folder][1])
+
+    def stored_settings(self) -> dict[str, Any]:
+        """The settings it was recorded with (errors as :meth:`load`)."""
+        return read_json(self.about, self.command)["settings"]
+
+    @property
+    def _table(self) -> Path:
+        return self.folder / "table.csv"
+
+    @property
+    def _curves(self) -> Path:
+        return self.folder / "curves.jsonl"
+
+    def _load(self) -> dict[tuple[Any, ...], Run]:
+        about = read_json(self.about, self.command)
+        runs, counts = {}, {}
+        for entry in about["runs"]:
+            key = {c: entry[c] for c in self.run}
+            made = about["made"][entry["made"]]
+            runs[self.key(**key)] = Run([], [], key=key, seconds=entry["seconds"], made=made)
+            counts[self.key(**key)] = entry["rows"], entry["curves"]
+        for file, read, part in ((self._table, _read_csv, "rows"), (self._curves, _read_lines, "curves")):
+            for entry in read(file, self.command) if file.exists() else ():
+                key = tuple(entry.pop(c, None) for c in self.run)
+                if key in runs:  # others were being added when the recorder was stopped: about.json is written last
+                    getattr(runs[key], part).append({c: v for c, v in entry.items() if v is not None})
+            for key, run in runs.items():
+                want, have = counts[key][part == "curves"], len(getattr(run, part))
+                if want != have:
+                    raise broken(file, f"{key} has {have} entries of {want}", self.command)
+        return runs
+
+    def _write(self, runs: dict[tuple[Any, ...], Run]) -> None:
+        order = sorted(runs, key=lambda key: [(isinstance(v, str), v) for v in key])
+        columns = (*self.run, *self.at, "score", "value")
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        lines, made, entries = [], [], []
+        for key in order:
+            run = runs[key]
+            writer.writerows({**run.key, **row} for row in run.rows)
+            lines += [json.dumps({**run.key, **curve}, separators=(",", ":")) + "\n" for curve in run.curves]
+            if run.made not in made:
+                made.append(run.made)
+            counts = {"rows": len(run.rows), "curves": len(run.curves)}
+            entries.append({**run.key, **counts, "seconds": run.seconds, "made": made.index(run.made)})
+        for file, text in ((self._table, table.getvalue()), (self._curves, "".join(lines))):
+            if file.exists() or text not in ("", ",".join(columns) + "\n"):  # a study without curves has no such file
+                write_whole(file, text.encode())
+        about = {"command": self.command, "settings": plain(self.settings), "made": made}
+        text = json.dumps(about, indent=1)[:-2] + ',\n "runs": [\n  '  # one line a run
+        text += ",\n  ".join(json.dumps(entry) for entry in entries) + "\n ]\n}\n"
+        write_whole(self.about, text.encode())
+
+
+_cache: dict[Path, tuple[list, list[Run]]] = {}
+"""Folder -> times and sizes of its files, and what they hold: a notebook asks for the same study many times."""
+
+
+def _read_csv(path: Path, command: str) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if None in row or None in row.values():
+                raise broken(path, "a line has too many or too few fields", command)
+            yield {column: _number(text) for column, text in row.items()}
+
+
+def _number(text: str) -> Any:
+    """A field of a table: nothing, a whole number, a number, or text."""
+    if not text:
+        return None
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _read_lines(path: Path, command: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise broken(path, f"line {number}: {error}", command) from None

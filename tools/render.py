@@ -217,11 +217,11 @@ def browser(folder: Path) -> Iterator[str]:
     with running([found, *FLAGS, *root, f"--user-data-dir={folder}", "about:blank"]) as process:
         port = folder / "DevToolsActivePort"
         until = time.monotonic() + 60
-        while not (port.exists() and port.read_text().strip()):
+        while not (port.exists() and port.read_text(encoding="utf-8").strip()):
             if process.poll() is not None or time.monotonic() > until:
                 sys.exit(f"{found} did not start. Try it by hand: {found} --headless --dump-dom about:blank")
             time.sleep(0.2)
-        address = f"http://127.0.0.1:{port.read_text().split()[0]}"
+        address = f"http://127.0.0.1:{port.read_text(encoding="utf-8").split()[0]}"
         fetch(f"{address}/json/version", process)
         yield address
 

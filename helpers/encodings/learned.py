@@ -15,7 +15,7 @@ from .base import Encoding
 class Learned(Encoding):
     """Adds row p of a trained table. Rows that training never visited stay what they were initialised to: noise."""
 
-    def __init__(self, d_model: int, max_len: int, std: float = 1.0, offset: int = 0):
+    def __init__(self, d_model: int, max_len: int, std: float = 1.0, offset: int = 0, gain: float = 1.0):
         """Create the table of shape (max_len + offset, d_model).
 
         Args:
@@ -25,6 +25,8 @@ class Learned(Encoding):
                 token embeddings. BERT starts both at 0.02; GPT-2's authors tokens at 0.02 and positions at 0.01. What
                 matters is the ratio of the two.
             offset: rows skipped at the front (OPT: 2).
+            gain: what is added is ``gain`` times the table. It changes nothing but the speed of learning: Adam moves
+                every entry of the table by about the learning rate a step, however far it has to go.
 
         Raises:
             ValueError: on a bad argument, and at run time on a position outside 0 .. max_len - 1 (PyTorch's own error
@@ -35,7 +37,8 @@ class Learned(Encoding):
         self.max_len = positive_int("max_len", max_len)
         self.offset = positive_int("offset", offset, at_least=0)
         self.table = nn.Embedding(self.max_len + self.offset, d_model)
-        nn.init.normal_(self.table.weight, std=positive_number("std", std))
+        self.gain = positive_number("gain", gain)
+        nn.init.normal_(self.table.weight, std=positive_number("std", std) / self.gain)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         if readable(integers("position_ids", q_pos)):
@@ -45,7 +48,7 @@ class Learned(Encoding):
             )
             require(high < self.max_len, "position", high.item(), remedy)
             require(low >= 0, "position", low.item(), remedy)
-        return self.table(q_pos + self.offset)
+        return self.gain * self.table(q_pos + self.offset)
 
     def embed(self, x: Tensor, state: Tensor) -> Tensor:
         return x + state.to(x.dtype)

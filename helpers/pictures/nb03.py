@@ -338,7 +338,7 @@ def stretched(recorded: list[dict], live: dict | None, short: int) -> plt.Figure
     looks = {"untrained rows": (MUTED, ":", "o"), "interpolated": (LEARNED, "-", "D")}
     for ax, length in zip(axes, (2 * short, short), strict=True):
         for way, (color, style, marker) in looks.items():
-            lines = np.array([[run[way][when][str(length)] for when in ("before", "after")] for run in recorded])
+            lines = np.array([[run[way][when][length] for when in ("before", "after")] for run in recorded])
             ax.plot([0, 1], lines.T, color=color, linewidth=0.9, alpha=0.6)
             ax.plot([0, 1], lines.mean(0), color=color, linestyle=style, marker=marker, label=way)
             if live is not None:

@@ -362,7 +362,7 @@ def fine_tuned(recorded: Recorded, methods: Sequence[str], longer: Sequence[str]
     )
     for ax, n, title, steps in panels:
         for i, m in enumerate(methods):
-            untrained = recorded.values(m, 4) if n == 256 else recorded.control("loss", m).tolist()
+            untrained = recorded.values(m, 4) if n == 256 else recorded.control_loss(m)
             rows = [untrained, *(recorded.tuned(m, k, n) for k in (steps if m in longer else steps[:-1])[1:])]
             at = [x + (i - (len(methods) - 1) / 2) * 0.05 for x in range(len(rows))]
             for x, values in zip(at, rows, strict=True):

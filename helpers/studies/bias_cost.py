@@ -1,27 +1,27 @@
 """What a bias costs: seconds and bytes of causal attention with ALiBi, computed four ways, over the length.
 
-``python -m helpers.studies.bias_cost`` renews ``results/attention_bias.json``, from which notebook 05 draws.
+``python3 tasks.py record bias_cost`` measures what is missing of the table from which notebook 05 draws.
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import record, store
 from ..encodings.alibi import alibi_bias, alibi_slopes
 from ..encodings.base import positions
 from ..model import causal_mask
-from ..store import provenance, write_whole
 from ..validate import positive_int
 
-FILE = Path(__file__).resolve().parents[2] / "results" / "attention_bias.json"
+COMMAND = "python3 tasks.py record bias_cost"
 BATCH, HEADS, HEAD_DIM = 2, 8, 64
 LENGTHS = (256, 512, 1024, 2048, 4096)
 REPEATS = 5
@@ -107,42 +107,48 @@ def cpu_seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
     return best
 
 
-def recorded() -> dict:
-    """The recorded table: {"lengths", "seconds": {path: [...]}, "bytes": {path: [...]}, ..., "provenance"}.
+MASK = "additive mask alone"
+"""Name in the table of the tensor itself: how many bytes :func:`additive_mask` holds."""
+
+
+def study() -> store.Study:
+    """Where it is recorded: results/bias_cost, one run a way to compute."""
+    settings = {"batch": BATCH, "heads": HEADS, "head_dim": HEAD_DIM, "lengths": LENGTHS}
+    clock = f"processor seconds of one thread, least of {REPEATS} calls"
+    return store.Study("bias_cost", ("path",), ("length",), {**settings, "clock": clock}, COMMAND)
+
+
+def recorded() -> dict[str, Any]:
+    """The recorded table: batch, heads, head_dim, lengths, "seconds" and "bytes" as {path: [...]}, and "mask_bytes".
 
     Raises:
         FileNotFoundError: naming the command that records it.
     """
-    if not FILE.exists():
-        raise FileNotFoundError(f"no {FILE.name}: run `python -m helpers.studies.bias_cost`.")
-    return json.loads(FILE.read_text(encoding="utf-8"))
+    runs, settings = {run.key["path"]: run for run in study().load()}, study().stored_settings()
+
+    def by_length(path: str, score: str) -> list[float]:
+        return [runs[path].value(score, length=n) for n in settings["lengths"]]
+
+    table = {score: {path: by_length(path, score) for path in PATHS} for score in ("seconds", "bytes")}
+    return {**settings, **table, "mask_bytes": by_length(MASK, "bytes")}
 
 
 @torch.no_grad()
-def main() -> None:
-    """Measure every path at every length and write the table."""
-    torch.set_num_threads(1)
-    seconds: dict[str, list[float]] = {name: [] for name in PATHS}
-    peaks: dict[str, list[int]] = {name: [] for name in PATHS}
+def record_run(path: str, device: str) -> store.Run:
+    """Measure one way to compute at every length."""
+    rows = []
     for seq_len in LENGTHS:
+        if path == MASK:
+            rows.append({"length": seq_len, "score": "bytes", "value": additive_mask(seq_len).nbytes})
+            continue
         q, k, v = inputs(seq_len)
-        for name, path in PATHS.items():
-            seconds[name].append(round(cpu_seconds(lambda path=path: path(q, k, v)), 5))  # noqa: B023
-            peaks[name].append(peak_bytes(lambda path=path: path(q, k, v)))  # noqa: B023
-            print(seq_len, name, seconds[name][-1], peaks[name][-1], flush=True)
-    table = {
-        "batch": BATCH,
-        "heads": HEADS,
-        "head_dim": HEAD_DIM,
-        "lengths": LENGTHS,
-        "seconds": seconds,
-        "bytes": peaks,
-        "mask_bytes": [additive_mask(n).nbytes for n in LENGTHS],
-        "clock": "processor seconds of one thread, least of 5 calls",
-        "provenance": provenance(),
-    }
-    write_whole(FILE, (json.dumps(table, indent=1) + "\n").encode())
+        compute = functools.partial(PATHS[path], q, k, v)
+        rows.append({"length": seq_len, "score": "seconds", "value": round(cpu_seconds(compute), 5)})
+        rows.append({"length": seq_len, "score": "bytes", "value": peak_bytes(compute)})
+    return store.Run(rows, made=store.provenance(device))
 
 
-if __name__ == "__main__":
-    main()
+def main(argv: list[str] | None = None) -> None:
+    """Measure what is missing of the cost of a bias. One at a time: what runs beside it would be measured too."""
+    args = record.parser(COMMAND, main.__doc__, None, (*PATHS, MASK)).parse_args(argv)
+    record.record(study(), [(path,) for path in args.only], record_run)

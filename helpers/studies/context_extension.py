@@ -1,26 +1,23 @@
 """Context extension measured on the race's RoPE model: zero-shot, and after a few dozen steps on longer windows.
 
-The settings below were fixed before any result was seen. ``python -m helpers.studies.context_extension`` records
-five seeds into ``results/extension_quick/``, one file a seed; what is already there is not run again.
+The settings below were fixed before any result was seen. ``python3 tasks.py record context_extension`` records every
+stage at five seeds; what is already there is not run again.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
+import functools
 import statistics
-import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import Any
 
 import torch
 
-from .. import corpus, race, training
+from .. import corpus, race, record, store, training
 from ..encodings.extension import Extension, extend, temperature_factor
 from ..encodings.rope import RoPE
 from ..model import CausalLM
-from ..store import provenance, write_whole
 from ..validate import one_of, positive_int, require
 from . import retrieval
 
@@ -151,40 +148,56 @@ def fine_tune(
 # ------------------------------------------------------------------------------------------- recorded results
 
 
-def result_file(seed: int, preset: str = "quick") -> Path:
-    """Where one recorded seed is kept."""
-    return race.RESULTS / f"extension_{preset}" / f"seed{seed}.json"
+COMMAND = "python3 tasks.py record context_extension"
+STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval", "controls")
+Row = dict[str, Any]
+
+
+def study(preset: str = "quick") -> store.Study:
+    """Where it is recorded: results/context_extension_PRESET, one run a stage and seed.
+
+    Every row says all that was done: method and factor, the number of fine-tuning ``steps`` (none: no training), the
+    one ``pair`` that was slowed, and where it was read: ``length``, and ``depth`` for recall.
+    """
+    settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
+    return store.Study(
+        f"context_extension_{preset}",
+        run=("stage", "seed"),
+        at=("method", "factor", "steps", "pair", "length", "depth"),
+        settings={
+            "race": dataclasses.asdict(settings),
+            "tune": dataclasses.asdict(TUNE),
+            "recall": dataclasses.asdict(retrieval.QUICK),
+        },
+        command=f"{COMMAND} --preset {preset}",
+    )
 
 
 def _blocks(curve: torch.Tensor, width: int = 8) -> list[float]:
-    return [round(v, 3) for v in curve.view(-1, width).mean(1).tolist()]
+    return record.rounded(curve.view(-1, width).mean(1), 3)
 
 
-def _reading(loss: dict[int, torch.Tensor], last: dict[int, float]) -> dict:
-    return {
-        str(n): {"last": round(last[n], 4), "mean": round(loss[n].mean().item(), 4), "blocks": _blocks(loss[n])}
-        for n in loss
-    }
+def _read(run: store.Run, loss: dict[int, torch.Tensor], last: dict[int, float], **at: Any) -> None:
+    """Add a reading at every length: loss of the last 32, mean of the window, and loss by block of 8 positions."""
+    for n in loss:
+        run.rows += [
+            {**at, "length": n, "score": "last", "value": round(last[n], 4)},
+            {**at, "length": n, "score": "mean", "value": round(loss[n].mean().item(), 4)},
+        ]
+        run.curves.append({**at, "length": n, "score": "blocks", "values": _blocks(loss[n])})
 
 
-STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval", "controls")
+def _recall(run: store.Run, grid: dict[int, torch.Tensor], **at: Any) -> None:
+    """Add the share recalled at every length and depth."""
+    run.rows += [
+        {**at, "length": n, "depth": depth, "score": "accuracy", "value": round(value, 4)}
+        for n, row in grid.items()
+        for depth, value in zip(retrieval.QUICK.depths, row.tolist(), strict=True)
+    ]
 
 
-def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") -> None:
-    """Measure one stage of one seed and add it to the seed's file. A stage already there is not run again.
-
-    Raises:
-        ValueError: on an unknown preset or stage.
-    """
-    path = result_file(seed, preset)
-    settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
-    stored = {"seed": seed, "settings": dataclasses.asdict(settings), "tune": dataclasses.asdict(TUNE), "seconds": {}}
-    stored |= {"provenance": provenance(device, **corpus.SOURCE)}
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    if stage in stored:
-        return
-    start = time.perf_counter()
+def record_stage(stage: str, seed: int, device: str, preset: str, settings: race.Settings) -> store.Run:
+    """Measure one stage at one seed (ValueError on an unknown stage)."""
     work = {
         "zero_shot": record_zero_shot,
         "pairs": record_pairs,
@@ -193,115 +206,110 @@ def record(seed: int, stage: str, preset: str = "quick", device: str = "cpu") ->
         "retrieval": record_retrieval,
         "controls": record_controls,
     }
-    stored[stage] = work[one_of("stage", stage, STAGES)](seed, preset, device)
-    stored["seconds"][stage] = round(time.perf_counter() - start, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())  # stopped here, the old file stays
+    run = store.Run([], made=store.provenance(device, **corpus.SOURCE))
+    work[one_of("stage", stage, STAGES)](run, seed, preset, settings, device)
+    return run
 
 
-def record_zero_shot(seed: int, preset: str, device: str = "cpu") -> dict:
-    """Every method at every factor, without training: {method: {factor: {length: reading}}}."""
-    settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
-    rows: dict[str, dict] = {}
+def record_zero_shot(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
+    """Every method at every factor, without training."""
+    model = race.load_model("rope", seed, preset)
     for name in METHODS:
-        rows[name] = {}
         for factor in FACTORS if name in LEADING else FACTORS[1:]:
             lengths = [factor * settings.train_len]
             if factor == FACTORS[-1] and name in LEADING:
                 lengths = list(settings.lengths[:4])
-            rows[name][str(factor)] = _reading(*zero_shot(model, name, factor, settings, lengths, device))
-    return rows
+            _read(run, *zero_shot(model, name, factor, settings, lengths, device), method=name, factor=factor)
 
 
-def record_pairs(seed: int, preset: str, device: str = "cpu") -> dict:
+def record_pairs(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
     """Slow one pair at a time, the others as trained: last-32 loss inside and beyond the length."""
-    settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
-    return {str(pair): slow_one_pair(model, pair, settings, device) for pair in range(settings.head_dim // 2)}
+    model = race.load_model("rope", seed, preset)
+    for pair in range(settings.head_dim // 2):
+        for n, value in slow_one_pair(model, pair, settings, device).items():
+            run.rows.append({"factor": TUNE.factor, "pair": pair, "length": n, "score": "last", "value": value})
 
 
-def record_sweep(seed: int, preset: str, device: str = "cpu") -> dict:
-    """NTK-aware with other factors than the length asks for: {factor: {length: last-32 loss}}."""
-    settings, model = race.PRESETS[preset], race.load_model("rope", seed, preset)
+def record_sweep(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
+    """NTK-aware with other factors than the length asks for: last-32 loss."""
+    model = race.load_model("rope", seed, preset)
     lengths = [n * settings.train_len for n in FACTORS[1:]]
-    rows = {f: zero_shot(model, "ntk", f, settings, lengths, device)[1] for f in SWEEP}
-    return {str(f): {str(n): round(v, 4) for n, v in row.items()} for f, row in rows.items()}
+    for factor in SWEEP:
+        for n, value in zero_shot(model, "ntk", factor, settings, lengths, device)[1].items():
+            at = {"method": "ntk", "factor": factor, "length": n}
+            run.rows.append({**at, "score": "last", "value": round(value, 4)})
 
 
 def slow_one_pair(
     model: CausalLM, pair: int, settings: race.Settings, device: str = "cpu", factor: int = TUNE.factor
-) -> dict[str, float]:
+) -> dict[int, float]:
     """Divide one frequency by ``factor``: last-32 loss at the trained length and at factor times it."""
     slowed = frequencies("none", factor, settings).inv_freq.clone()
     slowed[pair] /= factor
     lengths = (settings.train_len, factor * settings.train_len)
     last = race.evaluate(apply(model, Extension(slowed)), settings, device, lengths)[1]
-    return {str(n): round(v, 4) for n, v in last.items()}
+    return {n: round(v, 4) for n, v in last.items()}
 
 
-def record_tuned(seed: int, preset: str, device: str = "cpu") -> dict:
+def record_tuned(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
     """Fine-tune each method of TUNED at ``TUNE.factor`` times the length; read out at several step counts."""
-    settings, rows = race.PRESETS[preset], {}
     length = TUNE.factor * settings.train_len
     for name in TUNED:
+        at = {"method": name, "factor": TUNE.factor}
         model = apply(race.load_model("rope", seed, preset), frequencies(name, TUNE.factor, settings))
         read_at = (*TUNE.read_at, TUNE.longer) if name in LONGER else TUNE.read_at
-        readings: dict[str, dict] = {}
 
-        def look(step: int, _, model=model, read_at=read_at, readings=readings) -> None:
+        def look(step: int, _: torch.Tensor, model: CausalLM = model, at: Row = at, read_at: tuple = read_at) -> None:
             if step in read_at:
                 lengths = (settings.train_len, length)
-                readings[str(step)] = _reading(*race.evaluate(model, settings, device, lengths))
+                _read(run, *race.evaluate(model, settings, device, lengths), **at, steps=step)
 
         losses = fine_tune(model, length, read_at[-1], seed, TUNE, device, look)
-        rows[name] = {"read": readings, "train": [round(v, 3) for v in losses]}
-    return rows
+        run.curves.append({**at, "score": "train", "values": record.rounded(losses, 3)})
 
 
-def record_retrieval(seed: int, preset: str, device: str = "cpu") -> dict:
-    """Recall of the second tiny model in percent by length and depth: each length with its own factor, no training.
+def record_retrieval(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
+    """Recall of the second tiny model by length and depth: each length with its own factor, no training.
 
-    And, for a few methods, after 60 steps at ``TUNE.factor`` times the length: {"zero_shot", "tuned": {method:
-    {length: [one number a depth]}}}.
+    And, for a few methods, after 60 steps at ``TUNE.factor`` times the length.
     """
-    settings = retrieval.QUICK
-    rows: dict[str, dict] = {"zero_shot": {}, "tuned": {}}
+    task = retrieval.QUICK
     for name in RECALL:
-        rows["zero_shot"][name] = {}
-        for length in settings.lengths[1:]:
-            model = recall_model(name, length // settings.train_len, seed)
-            grid = retrieval.evaluate(model, settings, device, (length,))
-            rows["zero_shot"][name][str(length)] = grid[length].round(decimals=1).tolist()
+        for length in task.lengths[1:]:
+            factor = length // task.train_len
+            grid = retrieval.evaluate(recall_model(name, factor, seed), task, device, (length,))
+            _recall(run, grid, method=name, factor=factor)
     for name in RECALL_TUNED:
-        rows["tuned"][name] = _tuned_recall(name, TUNE.factor, seed, device)
-    return rows
+        _tuned_recall(run, name, TUNE.factor, seed, device)
 
 
-def _tuned_recall(name: str, factor: float, seed: int, device: str) -> dict[str, list[float]]:
-    settings, model = retrieval.QUICK, recall_model(name, factor, seed)
+def _tuned_recall(run: store.Run, name: str, factor: int, seed: int, device: str) -> None:
+    task, model = retrieval.QUICK, recall_model(name, factor, seed)
+    steps = TUNE.read_at[-1]
     longer = dataclasses.replace(
-        settings, train_len=TUNE.factor * settings.train_len, batch=TUNE.batch, steps=TUNE.read_at[-1], lr=TUNE.lr
+        task, train_len=TUNE.factor * task.train_len, batch=TUNE.batch, steps=steps, lr=TUNE.lr
     )
     retrieval.train(model, longer, seed + 500_000, device)
-    return {str(n): v.round(decimals=1).tolist() for n, v in retrieval.evaluate(model, settings, device).items()}
+    _recall(run, retrieval.evaluate(model, task, device), method=name, factor=factor, steps=steps)
 
 
-def record_controls(seed: int, preset: str, device: str = "cpu") -> dict:
+def record_controls(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
     """What the tuned models are compared with, so that a change of factor is not taken for an effect of training.
 
-    Methods with the factor of the tuned models but no training: "loss" {method: last-32 loss at the trained length}
-    and "recall" {method: [one number a depth]} at the longest length. And the other way round, YaRN with the factor of
-    the longest length, trained like the others at a shorter one: "recall_tuned" {length: [one number a depth]}.
+    Methods with the factor of the tuned models but no training: last-32 loss at the trained length, and recall at the
+    longest length. And the other way round, YaRN with the factor of the longest length, trained like the others at a
+    shorter one: recall.
     """
-    settings, longest = race.PRESETS[preset], retrieval.QUICK.lengths[-1]
-    rows: dict[str, dict] = {"loss": {}, "recall": {}}
+    longest, n = retrieval.QUICK.lengths[-1], settings.train_len
     for name in TUNED:
-        model, n = race.load_model("rope", seed, preset), settings.train_len
-        rows["loss"][name] = round(zero_shot(model, name, TUNE.factor, settings, (n,), device)[1][n], 4)
+        model = race.load_model("rope", seed, preset)
+        value = zero_shot(model, name, TUNE.factor, settings, (n,), device)[1][n]
+        at = {"method": name, "factor": TUNE.factor, "length": n}
+        run.rows.append({**at, "score": "last", "value": round(value, 4)})
     for name in RECALL_TUNED:
         grid = retrieval.evaluate(recall_model(name, TUNE.factor, seed), retrieval.QUICK, device, (longest,))
-        rows["recall"][name] = grid[longest].round(decimals=1).tolist()
-    rows["recall_tuned"] = _tuned_recall("yarn", longest // retrieval.QUICK.train_len, seed, device)
-    return rows
+        _recall(run, grid, method=name, factor=TUNE.factor)
+    _tuned_recall(run, "yarn", longest // retrieval.QUICK.train_len, seed, device)
 
 
 def recall_model(method: str, factor: float, seed: int) -> CausalLM:
@@ -313,15 +321,26 @@ def recall_model(method: str, factor: float, seed: int) -> CausalLM:
 class Recorded:
     """The recorded seeds of the comparison."""
 
-    def __init__(self, seeds: dict[int, dict]):
-        self.seeds = seeds
-        first = next(iter(seeds.values()))
-        self.settings = race.Settings(**{**first["settings"], "lengths": tuple(first["settings"]["lengths"])})
+    def __init__(self, runs: list[store.Run], settings: race.Settings):
+        """runs: as :meth:`helpers.store.Study.load` gives them. settings: of the race that was extended."""
+        self.settings = settings
+        self.stages = {stage: [run for run in runs if run.key["stage"] == stage] for stage in STAGES}
+
+    def _values(self, stage: str, score: str, **at: Any) -> list[float]:
+        return [run.value(score, **at) for run in self.stages[stage]]
+
+    def _recall(self, stage: str, **at: Any) -> torch.Tensor:
+        depths = retrieval.QUICK.depths
+        return torch.tensor(
+            [[run.value("accuracy", **at, depth=depth) for depth in depths] for run in self.stages[stage]]
+        )
+
+    def _length(self, factor: int, length: int | None) -> int:
+        return length or factor * self.settings.train_len
 
     def values(self, method: str, factor: int, length: int | None = None, score: str = "last") -> list[float]:
         """Zero-shot loss, one number a seed, at ``length`` (factor times the trained length by default)."""
-        n = str(length or factor * self.settings.train_len)
-        return [s["zero_shot"][method][str(factor)][n][score] for s in self.seeds.values()]
+        return self._values("zero_shot", score, method=method, factor=factor, length=self._length(factor, length))
 
     def center(self, method: str, factor: int, length: int | None = None, score: str = "last") -> float:
         """Mean over the seeds of :meth:`values`."""
@@ -329,55 +348,54 @@ class Recorded:
 
     def blocks(self, method: str, factor: int, length: int | None = None) -> list[list[float]]:
         """Zero-shot loss by block of 8 positions, one list a seed."""
-        n = str(length or factor * self.settings.train_len)
-        return [s["zero_shot"][method][str(factor)][n]["blocks"] for s in self.seeds.values()]
+        at = {"method": method, "factor": factor, "length": self._length(factor, length)}
+        return [run.curve("blocks", **at) for run in self.stages["zero_shot"]]
 
     def pair(self, pair: int, length: int) -> list[float]:
         """Last-32 loss with one pair slowed, one number a seed."""
-        return [s["pairs"][str(pair)][str(length)] for s in self.seeds.values()]
+        return self._values("pairs", "last", factor=TUNE.factor, pair=pair, length=length)
 
     def sweep(self, factor: int, length: int) -> list[float]:
         """Last-32 loss of NTK-aware with this factor, one number a seed."""
-        return [s["sweep"][str(factor)][str(length)] for s in self.seeds.values()]
+        return self._values("sweep", "last", method="ntk", factor=factor, length=length)
 
     def recall(self, method: str, length: int, tuned: bool = False) -> torch.Tensor:
-        """Recall in percent, (seeds, depths)."""
-        stage = "tuned" if tuned else "zero_shot"
-        return torch.tensor([s["retrieval"][stage][method][str(length)] for s in self.seeds.values()])
+        """Share recalled, (seeds, depths): without training each length has its own factor."""
+        if tuned:
+            at = {"method": method, "factor": TUNE.factor, "steps": TUNE.read_at[-1], "length": length}
+            return self._recall("retrieval", **at)
+        return self._recall("retrieval", method=method, factor=length // self.settings.train_len, length=length)
 
-    def control(self, kind: str, key: str) -> torch.Tensor:
-        """One row of :func:`record_controls`: (seeds,) for the loss, (seeds, depths) percent for recall."""
-        return torch.tensor([s["controls"][kind][key] for s in self.seeds.values()])
+    def control_loss(self, method: str) -> list[float]:
+        """Last-32 loss at the trained length with the factor of the tuned models but no training, one a seed."""
+        return self._values("controls", "last", method=method, factor=TUNE.factor, length=self.settings.train_len)
+
+    def control_recall(self, method: str) -> torch.Tensor:
+        """Share recalled at the longest length with the factor of the tuned models but no training, (seeds, depths)."""
+        return self._recall("controls", method=method, factor=TUNE.factor, length=self.settings.lengths[-1])
+
+    def control_tuned(self, length: int) -> torch.Tensor:
+        """Share recalled by YaRN with the factor of the longest length, trained at a shorter one, (seeds, depths)."""
+        factor = self.settings.lengths[-1] // self.settings.train_len
+        return self._recall("controls", method="yarn", factor=factor, steps=TUNE.read_at[-1], length=length)
 
     def tuned(self, method: str, steps: int, length: int, score: str = "last") -> list[float]:
         """Loss after ``steps`` of fine-tuning, one number a seed."""
-        return [s["tuned"][method]["read"][str(steps)][str(length)][score] for s in self.seeds.values()]
+        return self._values("tuned", score, method=method, factor=TUNE.factor, steps=steps, length=length)
 
 
 def recorded(preset: str = "quick") -> Recorded:
     """All recorded seeds (FileNotFoundError naming the command that makes them, if there are none)."""
-    files = sorted((race.RESULTS / f"extension_{preset}").glob("seed*.json"))
-    if not files:
-        raise FileNotFoundError(
-            f"no recorded extensions: run `python -m helpers.studies.context_extension --preset {preset}`."
-        )
-    return Recorded({(s := json.loads(f.read_text(encoding="utf-8")))["seed"]: s for f in files})
+    here = study(preset)
+    stored = here.load(), here.stored_settings()["race"]
+    return Recorded(stored[0], race.Settings(**{**stored[1], "lengths": tuple(stored[1]["lengths"])}))
 
 
-def main() -> None:
-    """Record the seeds that are missing. Stop it at any time; start it again."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.studies.context_extension", description=main.__doc__)
-    parser.add_argument("--preset", default="quick", choices=race.PRESETS)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES, metavar="STAGE")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for stage in args.stages:
-        for seed in range(args.seeds):
-            record(seed, stage, args.preset, args.device)
-            print("seed", seed, stage, "recorded", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def main(argv: list[str] | None = None) -> None:
+    """Record what is missing of the extensions of the race's RoPE model, stage by stage."""
+    made = record.parser(COMMAND, main.__doc__, 5, STAGES)
+    made.add_argument("--preset", default="quick", choices=race.PRESETS)
+    args = made.parse_args(argv)
+    work = functools.partial(record_stage, preset=args.preset, settings=race.PRESETS[args.preset])
+    runs = [(stage, seed) for stage in args.only for seed in range(args.seeds)]
+    record.record(study(args.preset), runs, work, **record.spread(args))

@@ -9,25 +9,25 @@
 ``Anywhere`` adds the plain table, but training windows start at a random position: is it the angles never seen that
 break a sinusoidal model beyond its length?
 
-``python -m helpers.studies.door1_variants`` records five seeds of each into ``results/door1_quick.json``.
+``python3 tasks.py record door1_variants`` records five seeds of each.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
+import itertools
 
 import torch
 from torch import Tensor
 
-from .. import corpus, race
+from .. import corpus, race, record, store
 from ..encodings import Sinusoidal
 from ..encodings.sinusoidal import sinusoidal_table
 from ..model import Block, CausalLM, Context, KVCache
-from ..store import provenance, write_whole
 from ..validate import even_int, one_of, positive_int, require
 
-FILE = race.RESULTS / "door1_quick.json"
+COMMAND = "python3 tasks.py record door1_variants"
 VARIANTS = ("concatenate", "lost", "lost_once", "narrow", "every")
 
 
@@ -116,47 +116,49 @@ def run(variant: str, settings: race.Settings, seed: int, device: str = "cpu") -
     return loss[settings.train_len].mean().item()
 
 
-def run_anywhere(settings: race.Settings, seed: int, device: str = "cpu") -> dict[str, float]:
+def run_anywhere(settings: race.Settings, seed: int, device: str = "cpu") -> dict[int, float]:
     """Train with windows that start anywhere up to the longest read-out; {length: loss of the last 32 positions}."""
     model = race.make_model("none", settings, seed)
     model.encoding = Anywhere(settings.d_model, settings.lengths[-1] - settings.train_len)
     torch.manual_seed(seed)  # of the starts
     race.train(model, settings, seed, device, f"anywhere, seed {seed}")
-    return {str(n): round(value, 4) for n, value in race.evaluate(model, settings, device)[1].items()}
+    return race.evaluate(model, settings, device)[1]
+
+
+def study() -> store.Study:
+    """Where it is recorded: results/door1_variants, under the race's quick settings."""
+    settings = dataclasses.asdict(race.PRESETS["quick"])
+    return store.Study("door1_variants", ("variant", "seed"), ("length",), settings, COMMAND)
 
 
 def recorded() -> dict[str, list[float]]:
     """{variant: one window mean a seed}, under the race's quick settings (FileNotFoundError if never recorded)."""
-    return {name: list(seeds.values()) for name, seeds in json.loads(FILE.read_text(encoding="utf-8"))["loss"].items()}
+    length, runs = race.PRESETS["quick"].train_len, study().load()
+    return {
+        variant: [run.value("mean", length=length) for run in runs if run.key["variant"] == variant]
+        for variant in VARIANTS
+    }
 
 
 def recorded_anywhere() -> dict[int, list[float]]:
     """{context length: loss of the last 32 positions, one a seed} of :func:`run_anywhere`."""
-    seeds = json.loads(FILE.read_text(encoding="utf-8"))["anywhere"].values()
-    return {int(n): [s[n] for s in seeds] for n in next(iter(seeds))}
+    runs = [run for run in study().load() if run.key["variant"] == "anywhere"]
+    return {n: [run.value("last", length=n) for run in runs] for n in race.PRESETS["quick"].lengths}
 
 
-def main(seeds: int = 5) -> None:
-    """Record what is missing from :data:`FILE`."""
-    torch.set_num_threads(1)
-    settings = race.PRESETS["quick"]
-    empty = {"settings": dataclasses.asdict(settings), "provenance": provenance("cpu", **corpus.SOURCE), "loss": {}}
-    stored = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else empty
-    for variant in VARIANTS:
-        losses = stored["loss"].setdefault(variant, {})
-        for seed in range(seeds):
-            if str(seed) not in losses:
-                losses[str(seed)] = round(run(variant, settings, seed), 4)
-                write_whole(FILE, (json.dumps(stored, indent=1) + "\n").encode())
-                print(variant, seed, losses[str(seed)], flush=True)
-    anywhere = stored.setdefault("anywhere", {})
-    for seed in range(seeds):
-        if str(seed) not in anywhere:
-            anywhere[str(seed)] = run_anywhere(settings, seed)
-            write_whole(FILE, (json.dumps(stored, indent=1) + "\n").encode())
-            print("anywhere", seed, anywhere[str(seed)], flush=True)
+def record_run(variant: str, seed: int, device: str, settings: race.Settings) -> store.Run:
+    """One variant at one seed: its window mean at the training length; "anywhere" is read out at every length."""
+    if variant == "anywhere":
+        losses = run_anywhere(settings, seed, device)
+        rows = [{"length": n, "score": "last", "value": round(v, 4)} for n, v in losses.items()]
+    else:
+        loss = run(variant, settings, seed, device)
+        rows = [{"length": settings.train_len, "score": "mean", "value": round(loss, 4)}]
+    return store.Run(rows, made=store.provenance(device, **corpus.SOURCE))
 
 
-if __name__ == "__main__":
-    corpus.load()
-    main()
+def main(argv: list[str] | None = None) -> None:
+    """Record what is missing of the variants of door 1."""
+    args = record.parser(COMMAND, main.__doc__, 5, (*VARIANTS, "anywhere")).parse_args(argv)
+    work = functools.partial(record_run, settings=race.PRESETS["quick"])
+    record.record(study(), itertools.product(args.only, range(args.seeds)), work, **record.spread(args))

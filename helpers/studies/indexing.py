@@ -3,28 +3,24 @@
 After Gopalakrishnan et al. 2025 (arXiv 2509.10534, section 4.1), who report RoPE 11% and PoPE 95%. This is not
 their setting but the easiest form of the task that needs *what* and *where* at once.
 
-``python -m helpers.studies.indexing`` trains every arm at every seed and writes ``results/indexing.json``.
+``python3 tasks.py record indexing`` trains every arm at three seeds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
+import functools
+import itertools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import training
-from ..encodings import Encoding, PoPE, RoPE
+from .. import race, record, store, training
+from ..encodings import PoPE
 from ..model import CausalLM
-from ..race import RESULTS
-from ..store import provenance, write_whole
-from ..validate import one_of
-
-FILE = RESULTS / "indexing.json"
+from ..race import Contender
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,27 +38,35 @@ class Task:
     d_model: int = 64
     n_heads: int = 4
     n_layers: int = 2
-    seeds: int = 3
     every: int = 100  # steps between two read-outs
     test: int = 1024  # sequences in a read-out, never trained on
 
+    @property
+    def train_len(self) -> int:
+        """Tokens of a sequence."""
+        return self.list_len + self.queries
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Read-out lengths: the one it is trained on."""
+        return (self.train_len,)
+
 
 TASK = Task()
-ARMS = ("rope", "pope", "pope, uniform start", "pope, unbounded phase")
+ARMS: dict[str, Contender] = {
+    "rope": Contender("rope"),
+    "pope": Contender("pope"),
+    "pope, uniform start": Contender("pope", {"delta": "uniform"}),
+    "pope, unbounded phase": Contender("pope", {"bounded": False}),
+}
+"""Name -> contender; all share head_dim and base."""
+
+COMMAND = "python3 tasks.py record indexing"
 
 
-def encoding(arm: str, task: Task = TASK) -> Encoding:
-    """The encoding of an arm; all arms share head_dim and base (ValueError on an unknown arm)."""
-    head_dim = task.d_model // task.n_heads
-    match one_of("arm", arm, ARMS):
-        case "rope":
-            return RoPE(head_dim)
-        case "pope":
-            return PoPE(head_dim, task.n_heads)
-        case "pope, uniform start":
-            return PoPE(head_dim, task.n_heads, delta="uniform")
-        case _:
-            return PoPE(head_dim, task.n_heads, bounded=False)
+def study() -> store.Study:
+    """Where it is recorded: results/indexing."""
+    return store.Study("indexing", ("contender", "seed"), ("step",), dataclasses.asdict(TASK), COMMAND)
 
 
 def batch(n: int, generator: torch.Generator, task: Task = TASK) -> tuple[Tensor, Tensor]:
@@ -87,22 +91,18 @@ def batch(n: int, generator: torch.Generator, task: Task = TASK) -> tuple[Tensor
     return torch.cat([symbols, query], dim=1), answer
 
 
-def train(arm: str, seed: int, task: Task = TASK) -> dict[str, Any]:
-    """Train one arm at one seed: {"step", "accuracy", "seconds"}, accuracy read out every ``task.every`` steps."""
-    torch.manual_seed(seed + 1_000_000)
-    enc = encoding(arm, task)
-    torch.manual_seed(seed)
-    vocabulary = task.symbols * (1 + len(task.shifts))
-    model = CausalLM(vocabulary, task.d_model, task.n_heads, task.n_layers, enc)
-    draw, start = torch.Generator().manual_seed(seed), time.perf_counter()
+def train(
+    contender: str | Contender, seed: int, task: Task = TASK, device: str = "cpu"
+) -> tuple[CausalLM, dict[int, float]]:
+    """Train one contender at one seed: the model, and the share answered right every ``task.every`` steps."""
+    model = race.make_model(contender, task, seed, vocab_size=task.symbols * (1 + len(task.shifts)))
+    draw = torch.Generator().manual_seed(seed)
     held_out = batch(task.test, torch.Generator().manual_seed(10_000 + seed), task)
-    steps: list[int] = []
-    accuracy: list[float] = []
+    accuracy: dict[int, float] = {}
 
     def look(step: int, _) -> None:
         if step % task.every == 0:
-            steps.append(step)
-            accuracy.append(score(model, *held_out, task))
+            accuracy[step] = score(model, *held_out, task)
 
     training.fit(
         model,
@@ -111,40 +111,48 @@ def train(arm: str, seed: int, task: Task = TASK) -> dict[str, Any]:
         steps=task.steps,
         lr=task.lr,
         schedule=training.cosine(task.warmup, task.steps),
-        label=f"{arm}, seed {seed}",
+        device=device,
+        label=f"{contender}, seed {seed}",
         on_step=look,
     )
-    found = {"step": steps, "accuracy": accuracy, "seconds": round(time.perf_counter() - start, 1)}
-    if isinstance(enc, PoPE):
-        found["phases_above_zero"] = (enc.delta > 0).float().mean().item()
-    return found
+    return model, accuracy
 
 
 @torch.no_grad()
 def score(model: CausalLM, ids: Tensor, answer: Tensor, task: Task = TASK) -> float:
-    """Part of the queries answered right."""
-    return (model(ids)[:, task.list_len :].argmax(-1) == answer).float().mean().item()
+    """Share of the queries answered right; ids and answer on any device."""
+    device = next(model.parameters()).device
+    return (model(ids.to(device))[:, task.list_len :].argmax(-1).cpu() == answer).float().mean().item()
 
 
 def recorded() -> dict[str, Any]:
-    """What :func:`main` wrote: {"task", "arms": {arm: {seed: ...}}, "provenance"}."""
-    return json.loads(FILE.read_text(encoding="utf-8"))
+    """What is recorded: {"task": settings, "arms": {arm: {seed: {"step", "accuracy", maybe "phases_above_zero"}}}}.
+
+    Raises:
+        FileNotFoundError: if there is nothing, naming the command that records it.
+    """
+    names = {contender.key: arm for arm, contender in ARMS.items()}
+    arms: dict[str, dict[int, Any]] = {arm: {} for arm in ARMS}
+    for run in study().load():
+        curve = {row["step"]: row["value"] for row in run.rows if row["score"] == "accuracy"}
+        found: dict[str, Any] = {"step": list(curve), "accuracy": list(curve.values())}
+        found |= {row["score"]: row["value"] for row in run.rows if row["score"] != "accuracy"}
+        arms[names[run.key["contender"]]][run.key["seed"]] = found
+    return {"task": study().stored_settings(), "arms": arms}
 
 
-def main() -> None:
-    """Train every arm at every seed, once."""
-    torch.set_num_threads(1)
-    arms: dict[str, dict[str, Any]] = {}
-    for arm in ARMS:
-        arms[arm] = {}
-        for seed in range(TASK.seeds):
-            run = train(arm, seed)
-            run["accuracy"] = [round(a, 4) for a in run["accuracy"]]
-            arms[arm][str(seed)] = run
-            print(arm, seed, run["accuracy"][-1], run.get("phases_above_zero"), run["seconds"], flush=True)
-    stored = {"task": dataclasses.asdict(TASK), "arms": arms, "provenance": provenance()}
-    write_whole(FILE, (json.dumps(stored) + "\n").encode())
+def record_run(contender: str, seed: int, device: str, task: Task) -> store.Run:
+    """One arm at one seed: accuracy by step, and for PoPE the share of its phases that ended above zero."""
+    model, accuracy = train(contender, seed, task, device)
+    rows = [{"step": step, "score": "accuracy", "value": round(value, 4)} for step, value in accuracy.items()]
+    if isinstance(model.encoding, PoPE):
+        share = (model.encoding.delta > 0).float().mean().item()
+        rows.append({"step": task.steps, "score": "phases_above_zero", "value": share})
+    return store.Run(rows, made=store.provenance(device))
 
 
-if __name__ == "__main__":
-    main()
+def main(argv: list[str] | None = None) -> None:
+    """Train what is missing of the indirect indexing task."""
+    args = record.parser(COMMAND, main.__doc__, 3, ARMS).parse_args(argv)
+    runs = [(ARMS[arm].key, seed) for arm, seed in itertools.product(args.only, range(args.seeds))]
+    record.record(study(), runs, functools.partial(record_run, task=TASK), **record.spread(args))

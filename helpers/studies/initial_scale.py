@@ -1,105 +1,82 @@
 """Notebook 03's recorded study: the same race, with tokens and positions started at other scales.
 
-``python -m helpers.studies.initial_scale`` records seeds that are missing from ``results/learned_scale.json``.
+``python3 tasks.py record initial_scale`` records three seeds of every condition.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import dataclasses
-import json
+import functools
 import math
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from .. import race
-from ..encodings import Learned, Sinusoidal
+from .. import corpus, race, record, store
 from ..encodings.learned import interpolate_table
 from ..model import CausalLM
-from ..store import write_whole
+from ..race import Contender
 from ..validate import one_of
 
-FILE = race.RESULTS / "learned_scale.json"
-ARRAYS = FILE.with_suffix(".safetensors")
-"""From seed 0: the small table during training (its first rows, float16), and T5's trained bias with gain 10."""
+SMALL = 0.02
+"""BERT starts both tables with this standard deviation; in the race both have 1."""
 
-CONDITIONS: dict[str, tuple[str, float, float]] = {
-    "none, small tokens": ("none", 0.02, 1.0),
-    "learned, small table": ("learned", 1.0, 0.02),
-    "learned, both small": ("learned", 0.02, 0.02),
-    "sinusoidal, both small": ("sinusoidal", 0.02, 0.02),
-    "learned, gain 10": ("learned", 1.0, 1.0),
-    "T5, gain 10": ("t5", 1.0, 1.0),
+CONDITIONS: dict[str, tuple[Contender, float]] = {
+    "none, small tokens": (Contender("none"), SMALL),
+    "learned, small table": (Contender("learned", {"std": SMALL}), 1.0),
+    "learned, both small": (Contender("learned", {"std": SMALL}), SMALL),
+    "sinusoidal, both small": (Contender("sinusoidal", {"gain": SMALL * math.sqrt(2)}), SMALL),
+    "learned, gain 10": (Contender("learned", {"gain": 10}), 1.0),
+    "T5, gain 10": (Contender("t5", {"gain": 10}), 1.0),
 }
-"""name -> (scheme, std of the token embeddings, std of the position vectors). In the race both are 1; BERT
-starts both tables at 0.02. Fixed before any of it was run, except for the last two, which were added to test the
-explanation of what the others showed: they start from exactly the race's model, but what is trained is a tenth of the
-table, multiplied by ten, so that a step of the optimizer carries ten times as far."""
+"""Name -> contender, and standard deviation of the token embeddings. The sinusoidal table's entries have a mean square
+of one half, so this gain gives them the root mean square of the small tables. Fixed before any of it was run, except
+for the last two, which were added to test the explanation of what the others showed: they start from exactly the
+race's model, but what is trained is a tenth of the table, multiplied by ten, so that a step of the optimizer carries
+ten times as far."""
 
-GAIN = 10.0
-
-
-class ScaledSinusoidal(Sinusoidal):
-    """The sinusoidal table, scaled so that the root mean square of its entries is ``std``."""
-
-    def __init__(self, d_model: int, std: float):
-        super().__init__(d_model)
-        self.gain = std * math.sqrt(2)  # sines and cosines have a mean square of one half
-
-    def embed(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        return x + self.gain * state.to(x.dtype)
+COMMAND = "python3 tasks.py record initial_scale"
 
 
-class FasterTable(Learned):
-    """A learned table that stores a tenth of every row: the same function, ten times the optimizer's reach."""
+def study() -> store.Study:
+    """Where it is recorded: results/initial_scale, under the race's quick settings.
 
-    def __init__(self, start: Learned):
-        super().__init__(start.table.embedding_dim, start.max_len)
-        with torch.no_grad():
-            self.table.weight.copy_(start.table.weight / GAIN)
-
-    def embed(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        return x + GAIN * state.to(x.dtype)
+    Rows with a ``way`` and a ``when`` are of the trained small table, stretched to twice its length.
+    """
+    settings = dataclasses.asdict(race.PRESETS["quick"])
+    return store.Study(
+        "initial_scale", ("contender", "token_std", "seed"), ("way", "when", "length"), settings, COMMAND
+    )
 
 
 def make(condition: str, seed: int, settings: race.Settings) -> CausalLM:
     """The race's model, started as :data:`CONDITIONS` says (ValueError on an unknown condition)."""
-    scheme, token_std, position = CONDITIONS[one_of("condition", condition, CONDITIONS)]
-    knob = {"learned": {"std": position}, "t5": {"gain": GAIN}}.get(scheme, {})
-    model = race.make_model(scheme, settings, seed, **knob)
-    if scheme == "sinusoidal":
-        model.encoding = ScaledSinusoidal(settings.d_model, position)
-    if condition == "learned, gain 10":
-        model.encoding = FasterTable(model.encoding)
+    contender, token_std = CONDITIONS[one_of("condition", condition, CONDITIONS)]
+    model = race.make_model(contender, settings, seed)
     with torch.no_grad():
         model.token_embedding.weight.mul_(token_std)
     return model
 
 
 class Snapshots:
-    """Keeps copies of a parameter while a model trains: ``with Snapshots(model, weight, steps) as kept: train(...)``.
+    """Keeps copies of a parameter while a model trains: ``train(..., on_step=kept)``.
 
-    ``kept`` maps a step to the parameter as it was before that step. The last entry is added on leaving.
+    Attributes:
+        tables: {steps done: the parameter as it was then}, from 0.
     """
 
-    def __init__(self, model: nn.Module, parameter: nn.Parameter, steps: tuple[int, ...]):
-        self.model, self.parameter, self.steps, self.kept, self.step = model, parameter, set(steps), {}, 0
+    def __init__(self, parameter: nn.Parameter, steps: tuple[int, ...]):
+        """parameter: what is copied. steps: when, as numbers of steps done; 0 is now."""
+        self.parameter, self.steps, self.tables = parameter, steps, {}
+        self(0)
 
-    def _look(self, *_) -> None:
-        if self.step in self.steps:
-            self.kept[self.step] = self.parameter.detach().cpu().clone()
-        self.step += 1
-
-    def __enter__(self) -> dict[int, torch.Tensor]:
-        self.hook = self.model.register_forward_pre_hook(self._look)
-        return self.kept
-
-    def __exit__(self, *_) -> None:
-        self.hook.remove()
-        self.steps.add(self.step)
-        self._look()
+    def __call__(self, step: int, loss: torch.Tensor | None = None) -> None:
+        """Called after every step."""
+        if step in self.steps:
+            self.tables[step] = self.parameter.detach().cpu().clone()
 
 
 def fine_tuning(settings: race.Settings) -> race.Settings:
@@ -122,7 +99,9 @@ def last_loss(model: CausalLM, settings: race.Settings, device: str = "cpu") -> 
     return race.evaluate(model, settings, device, lengths=(settings.train_len, 2 * settings.train_len))[1]
 
 
-def stretch(model: CausalLM, seed: int, settings: race.Settings, device: str = "cpu") -> dict[str, dict]:
+def stretch(
+    model: CausalLM, seed: int, settings: race.Settings, device: str = "cpu"
+) -> dict[str, dict[str, dict[int, float]]]:
     """Twice the length, with untrained rows and with interpolated ones: {way: {"before" and "after": losses}}."""
     table, n = model.encoding.table.weight.detach(), settings.train_len
     ways = {"untrained rows": table[: 2 * n], "interpolated": interpolate_table(table[:n], 2 * n)}
@@ -135,91 +114,90 @@ def stretch(model: CausalLM, seed: int, settings: race.Settings, device: str = "
     return found
 
 
-def rounded(value: dict | float) -> dict | float:
-    """The same nested dict with text for keys and four decimals, as it is stored."""
-    return {str(k): rounded(v) for k, v in value.items()} if isinstance(value, dict) else round(value, 4)
-
-
-def run(condition: str, seed: int, settings: race.Settings = race.PRESETS["quick"]) -> dict:
+def run(
+    condition: str, seed: int, settings: race.Settings, device: str = "cpu"
+) -> tuple[CausalLM, list[dict[str, Any]], Snapshots | None]:
     """Train one condition at one seed.
 
     Returns:
-        {"last": {length: loss of the last 32}, "mean": {length: loss}}, and "stretch" for the trained small table.
+        The model; rows of the table: the loss of the last 32 and of the window at every length, and for the small
+        table what :func:`stretch` gives; and the small table's snapshots.
     """
-    model = make(condition, seed, settings)
-    race.train(model, settings, seed, label=f"{condition}, seed {seed}")
-    loss, last = race.evaluate(model, settings)
-    result = {"last": last, "mean": {n: v.mean().item() for n, v in loss.items()}}
-    if condition == "learned, both small":
-        result["stretch"] = stretch(model, seed, settings)
-    return rounded(result)
-
-
-def recorded() -> dict[str, list[dict]]:
-    """condition -> what :func:`run` returned at each recorded seed (lengths are text)."""
-    stored = json.loads(FILE.read_text(encoding="utf-8"))["conditions"]
-    return {name: list(seeds.values()) for name, seeds in stored.items()}
+    model, table = make(condition, seed, settings), condition == "learned, both small"
+    kept = Snapshots(model.encoding.table.weight, snapshot_steps(settings)) if table else None
+    race.train(model, settings, seed, device, f"{condition}, seed {seed}", on_step=kept)
+    loss, last = race.evaluate(model, settings, device)
+    rows = []
+    for n in loss:
+        rows.append({"length": n, "score": "last", "value": round(last[n], 4)})
+        rows.append({"length": n, "score": "mean", "value": round(loss[n].mean().item(), 4)})
+    if table:
+        for way, times in stretch(model, seed, settings, device).items():
+            for when, losses in times.items():
+                at = {"way": way, "when": when}
+                rows += [{**at, "length": n, "score": "last", "value": round(v, 4)} for n, v in losses.items()]
+    return model, rows, kept
 
 
 def snapshot_steps(settings: race.Settings) -> tuple[int, ...]:
-    """Steps at which the notebook looks at the table while it trains; the end comes on top."""
-    return tuple(settings.steps * eighths // 8 for eighths in (0, 1, 2, 4, 6))
+    """Numbers of steps after which the notebook looks at the table while it trains, the end among them."""
+    return tuple(settings.steps * eighths // 8 for eighths in (0, 1, 2, 4, 6, 8))
 
 
-def record_arrays(seed: int = 0, settings: race.Settings = race.PRESETS["quick"]) -> None:
-    """Train two conditions once more and keep what the notebook draws of them in :data:`ARRAYS`."""
-    from safetensors.torch import save
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    """{condition: [one dict a seed]}: "last" and "mean" {length: loss}; "stretch" {way: {when: {length: loss}}}.
 
-    model = make("learned, both small", seed, settings)
-    with Snapshots(model, model.encoding.table.weight, snapshot_steps(settings)) as kept:
-        race.train(model, settings, seed)
-    arrays = {f"step {step}": table[: 2 * settings.train_len].half().contiguous() for step, table in kept.items()}
-    model = make("T5, gain 10", seed, settings)
-    race.train(model, settings, seed)
-    arrays["T5 bias"] = (model.encoding.gain * model.encoding.table.weight).detach().clone()
-    write_whole(ARRAYS, save(arrays))
+    Raises:
+        FileNotFoundError: if there is nothing, naming the command that records it.
+    """
+    found: dict[str, list[dict[str, Any]]] = {condition: [] for condition in CONDITIONS}
+    names = {(contender.key, std): condition for condition, (contender, std) in CONDITIONS.items()}
+    for run in study().load():
+        entry: dict[str, Any] = {"last": {}, "mean": {}}
+        for row in run.rows:
+            place = entry[row["score"]]
+            if "way" in row:
+                place = entry.setdefault("stretch", {}).setdefault(row["way"], {}).setdefault(row["when"], {})
+            place[row["length"]] = row["value"]
+        found[names[run.key["contender"], run.key["token_std"]]].append(entry)
+    return found
+
+
+def arrays_file(condition: str, seed: int = 0) -> Path:
+    """Where the arrays are kept that the notebook draws of a condition: of seed 0 of the small table and of T5."""
+    return study().folder / f"{CONDITIONS[condition][0]}-seed{seed}.safetensors"
 
 
 def recorded_snapshots() -> dict[int, torch.Tensor]:
-    """step -> the first rows of the small table, recorded in the quick preset at seed 0."""
-    from safetensors.torch import load_file
-
-    tables = {int(k.split()[1]): v.float() for k, v in load_file(ARRAYS).items() if k.startswith("step")}
-    return dict(sorted(tables.items()))
+    """step -> the first rows of the small table (float16 on disk), recorded in the quick preset at seed 0."""
+    arrays = store.load_weights(arrays_file("learned, both small"), COMMAND)
+    return dict(sorted((int(step), table.float()) for step, table in arrays.items()))
 
 
 def recorded_bias() -> torch.Tensor:
     """(buckets, heads): T5's bias in logits, trained with gain 10 in the quick preset at seed 0."""
-    from safetensors.torch import load_file
-
-    return load_file(ARRAYS)["T5 bias"]
+    return store.load_weights(arrays_file("T5, gain 10"), COMMAND)["bias"]
 
 
-def main() -> None:
-    """Record what is missing. Stop it at any time; start it again."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    stored = {
-        "conditions": {},
-        "torch": torch.__version__.split("+")[0],
-        "command": "python -m helpers.studies.initial_scale",
-    }
-    if FILE.exists():
-        stored = json.loads(FILE.read_text(encoding="utf-8"))
-    for name in CONDITIONS:
-        stored["conditions"].setdefault(name, {})
-    for seed in map(str, range(args.seeds)):
-        for condition in CONDITIONS:
-            if seed not in stored["conditions"][condition]:
-                stored["conditions"][condition][seed] = result = run(condition, int(seed))
-                FILE.parent.mkdir(exist_ok=True)
-                write_whole(FILE, (json.dumps(stored, indent=1) + "\n").encode())
-                print(condition, seed, result["last"], flush=True)
-    if not ARRAYS.exists():
-        record_arrays()
+def record_run(contender: str, token_std: float, seed: int, device: str, settings: race.Settings) -> store.Run:
+    """One condition at one seed; at seed 0 also what the notebook draws of it."""
+    names = {(contender.key, std): condition for condition, (contender, std) in CONDITIONS.items()}
+    condition = names[contender, token_std]
+    model, rows, kept = run(condition, seed, settings, device)
+    arrays = {}
+    if kept is not None:
+        rows_shown = 2 * settings.train_len
+        arrays = {str(step): table[:rows_shown].half() for step, table in kept.tables.items()}
+    elif condition == "T5, gain 10":
+        arrays = {"bias": model.encoding.gain * model.encoding.table.weight}
+    weights = {arrays_file(condition, seed).name: store.weights(arrays)} if arrays and seed == 0 else {}
+    return store.Run(rows, weights=weights, made=store.provenance(device, **corpus.SOURCE))
 
 
-if __name__ == "__main__":
-    main()
+def main(argv: list[str] | None = None) -> None:
+    """Record what is missing of the race started at other scales."""
+    args = record.parser(COMMAND, main.__doc__, 3, CONDITIONS).parse_args(argv)
+    chosen = [CONDITIONS[condition] for condition in args.only]
+    runs = [(contender.key, std, seed) for seed in range(args.seeds) for contender, std in chosen]
+    work = functools.partial(record_run, settings=race.PRESETS["quick"])
+    record.record(study(), runs, work, **record.spread(args))

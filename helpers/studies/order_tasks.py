@@ -1,27 +1,23 @@
-"""Three toy experiments of notebook 01: what order costs, what it does not, and where a causal mask leaks it.
+"""Two toy tasks of notebook 01: what order costs, and what costs nothing without it.
 
 * *order*: one A and one B among noise; does A come before B? Only positions decide.
 * *bag*: an odd number of As and Bs among noise; are there more As? Only counts decide.
-* *counting without an encoding*: a causal language model with no encoding, whose hidden states are probed for the
-  position of their token.
 
-The order and bag tasks are scored by the mean over tokens of a small bidirectional encoder.
+Both are scored by the mean over tokens of a small bidirectional encoder.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import corpus, race, training
-from ..encodings import Encoding, build
-from ..model import CausalLM, Encoder
+from .. import race, training
+from ..encodings import Encoding
+from ..model import Encoder
 from ..validate import one_of, positive_int, require
 
 A, B = 0, 1
@@ -45,6 +41,16 @@ class Settings:
     lr: float = 3e-3
     warmup: int = 30
     test: int = 4096  # fresh sequences that accuracy is measured on
+
+    @property
+    def train_len(self) -> int:
+        """Tokens of a sequence."""
+        return self.seq_len
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Read-out lengths: the one it is trained on."""
+        return (self.seq_len,)
 
 
 def order_batch(n: int, settings: Settings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -77,14 +83,18 @@ def sample(task: str, n: int, seed: int = 0, settings: Settings | None = None) -
     return TASKS[task](n, settings or Settings(), torch.Generator().manual_seed(seed))
 
 
-def accuracy(
-    task: str, encoding: str | Encoding, seed: int = 0, settings: Settings | None = None, device: str = "cpu"
+def train_and_score(
+    task: str,
+    encoding: str | race.Contender | Encoding,
+    seed: int = 0,
+    settings: Settings | None = None,
+    device: str = "cpu",
 ) -> float:
     """Train an encoder on fresh sequences of a task and test it on others.
 
     Args:
         task: "order" or "bag".
-        encoding: a registered scheme, or an :class:`~helpers.encodings.Encoding` of your own.
+        encoding: a registered scheme, a contender, or an :class:`~helpers.encodings.Encoding` of your own.
         seed: of the weights and the training sequences. The test sequences are the same for all.
         settings: an experiment of your own.
         device: "cpu" or "cuda".
@@ -100,7 +110,7 @@ def accuracy(
     s = settings or Settings()
     model = make_encoder(encoding, seed, s)
     generator = torch.Generator().manual_seed(seed)
-    name = encoding if isinstance(encoding, str) else type(encoding).__name__
+    name = type(encoding).__name__ if isinstance(encoding, Encoding) else str(encoding)
     training.fit(
         model,
         (TASKS[task](s.batch, s, generator) for _ in range(s.steps)),
@@ -119,140 +129,16 @@ def accuracy(
         return (model.eval().pooled(ids.to(device)).argmax(-1).cpu() == labels).float().mean().item()
 
 
-def make_encoder(encoding: str | Encoding, seed: int, settings: Settings) -> Encoder:
+def make_encoder(encoding: str | race.Contender | Encoding, seed: int, settings: Settings) -> Encoder:
     """A fresh encoder with two outputs. At one seed all schemes share the initial values of the common weights.
 
     Raises:
-        ValueError: if ``encoding`` is neither the name of a scheme nor an Encoding.
+        ValueError: if ``encoding`` is neither the name of a scheme, nor a contender, nor an Encoding.
     """
-    if isinstance(encoding, str):
-        torch.manual_seed(seed + 1_000_000)  # the encoding draws apart, as in the race
-        encoding = build(
-            encoding,
-            d_model=settings.d_model,
-            n_heads=settings.n_heads,
-            train_len=settings.seq_len,
-            max_len=settings.seq_len,
-        )
-    require(isinstance(encoding, Encoding), "encoding", encoding, "pass the name of a scheme, or an Encoding.")
+    if isinstance(encoding, str | race.Contender):
+        encoding = race.make_encoding(encoding, settings, seed)
+    require(
+        isinstance(encoding, Encoding), "encoding", encoding, "pass the name of a scheme, a contender or an Encoding."
+    )
     torch.manual_seed(seed)
     return Encoder(settings.vocab_size, settings.d_model, settings.n_heads, settings.n_layers, encoding, out_dim=2)
-
-
-# ------------------------------------------------------------------------------------ a causal model that may count
-
-BOS = len(corpus.ALPHABET)
-"""Id of the beginning-of-sequence token, one past the characters."""
-
-
-def untrained_lm(seed: int = 0, n_layers: int = 2, d_model: int = 64) -> CausalLM:
-    """A causal language model with no encoding, characters and BOS as vocabulary, and random weights."""
-    torch.manual_seed(seed)
-    return CausalLM(BOS + 1, d_model, n_heads=4, n_layers=n_layers).eval()
-
-
-def windows(data: Tensor, n: int, length: int = 64, bos: bool = True, seed: int = 0) -> Tensor:
-    """``n`` random windows of ``length`` ids out of ``data``; with ``bos`` the first id is BOS. (n, length) int64."""
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.randint(len(data) - length, (n, 1), generator=generator)
-    ids = data[start + torch.arange(length)]
-    if bos:
-        ids = torch.cat([torch.full((n, 1), BOS), ids[:, :-1]], dim=1)
-    return ids
-
-
-def train_lm(model: CausalLM, steps: int = 300, length: int = 64, batch: int = 32, seed: int = 0) -> CausalLM:
-    """Train on the text of the race, every window behind a BOS; AdamW, the race's rate and clipping.
-
-    Raises:
-        corpus.MissingText: if the text is not installed.
-    """
-    data = corpus.load().train
-    settings = dataclasses.replace(race.PRESETS["quick"], steps=steps)
-    chunks = (windows(data, batch, length + 1, seed=1000 * seed + step) for step in range(steps))
-    training.fit(
-        model,
-        ((ids[:, :-1], ids[:, 1:]) for ids in chunks),
-        race.next_character,
-        steps=steps,
-        lr=settings.lr,
-        schedule=training.cosine(settings.warmup, steps),
-        weight_decay=settings.weight_decay,
-        label="no encoding, with BOS",
-    )
-    return model.eval()
-
-
-LM_STEPS = race.PRESETS["quick"].steps
-"""Training steps of the recorded language model that starts every window with BOS: as many as in the race, so that
-the models without and with BOS compare."""
-
-
-def recorded_lm(seed: int = 0) -> CausalLM:
-    """The recorded model without encoding, trained for :data:`LM_STEPS` steps with BOS, in eval mode.
-
-    Raises:
-        FileNotFoundError: naming the command that records it.
-    """
-    from safetensors.torch import load_file
-
-    path = lm_file(seed)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no {path.name}: run `python -m helpers.studies.order_tasks` from the repository's root."
-        )
-    model = untrained_lm(seed)
-    model.load_state_dict(load_file(path))
-    return model.eval()
-
-
-def lm_file(seed: int) -> Path:
-    """Where the weights of the recorded model are kept; a .json beside it says what made them."""
-    return race.RESULTS / "no_encoding" / f"with_bos-seed{seed}.safetensors"
-
-
-def validation_text() -> Tensor:
-    """The validation text of the race as ids; random characters, and one printed line, if it is not installed."""
-    try:
-        return corpus.load().valid
-    except corpus.MissingText as missing:
-        print(missing)
-        return torch.randint(BOS, (50_000,), generator=torch.Generator().manual_seed(0))
-
-
-@torch.no_grad()
-def layer_states(model: CausalLM, ids: Tensor) -> list[Tensor]:
-    """The residual stream after every block: one (B, T, d_model) a layer, for ids (B, T)."""
-    states: list[Tensor] = []
-    hooks = [block.register_forward_hook(lambda _, __, out: states.append(out[0])) for block in model.blocks]
-    try:
-        model.hidden(ids)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return states
-
-
-def main() -> None:
-    """Train the model with BOS once and keep its weights, settings and provenance in ``results/no_encoding``."""
-    from safetensors.torch import save
-
-    from ..store import provenance, write_whole
-
-    torch.set_num_threads(1)
-    seed, path = 0, lm_file(0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = train_lm(untrained_lm(seed), steps=LM_STEPS, seed=seed)
-    write_whole(path, save(model.state_dict()))
-    note = {
-        "steps": LM_STEPS,
-        "length": 64,
-        "batch": 32,
-        "seed": seed,
-        "provenance": provenance("cpu", **corpus.SOURCE),
-    }
-    write_whole(path.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main()

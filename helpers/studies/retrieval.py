@@ -5,31 +5,29 @@ A sequence is noise, but for one ``SET v`` at a random even slot. Wherever ``GET
     noise noise SET v noise GET(v) noise noise GET(v) ... GET(v)
 
 Trained on ``train_len`` tokens, loss on the answers alone. Read out as a grid: ``SET v`` planted at a depth (a share of
-the window, 0 is the far end) of windows up to eight times as long, one ``GET`` as the very last token, accuracy in
-percent. Chance is one in ``n_symbols``.
+the window, 0 is the far end) of windows up to eight times as long, one ``GET`` as the very last token; accuracy is the
+share answered right. Chance is one in ``n_symbols``.
 
-``python -m helpers.studies.retrieval`` records five seeds of every contender, with weights, into
-``results/retrieval_quick``.
+``python3 tasks.py record retrieval`` records five seeds of every contender, with weights.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
+import functools
+import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from .. import race, training
-from ..encodings import build
+from .. import race, record, store, training
 from ..model import CausalLM
-from ..store import provenance, write_whole
-from ..validate import one_of, positive_int, require
+from ..race import Contender
+from ..validate import positive_int, require
 
 IGNORE = -100
 """Target of the positions that are not asked."""
@@ -74,13 +72,18 @@ class Settings:
 
 QUICK = Settings()
 
-CONTENDERS: dict[str, tuple[str, dict]] = {
-    "none": ("none", {}),
-    "rope": ("rope", {}),
-    "alibi": ("alibi", {}),
-    "alibi_steep": ("alibi", {"slopes": [1 / 2, 1 / 4, 1 / 8, 1 / 16]}),
+CONTENDERS: dict[str, Contender] = {
+    "none": Contender("none"),
+    "rope": Contender("rope"),
+    "alibi": Contender("alibi"),
+    "alibi_steep": Contender("alibi", {"slopes": [1 / 2, 1 / 4, 1 / 8, 1 / 16]}),
 }
-"""Name -> scheme and its arguments."""
+"""Short name -> contender. Any other contender can be run and recorded too, by its key."""
+
+
+def contender(name: str | Contender) -> Contender:
+    """The contender of a short name or a key (ValueError on an unknown one)."""
+    return CONTENDERS[name] if name in CONTENDERS else Contender.of(name)
 
 
 @dataclasses.dataclass
@@ -88,7 +91,8 @@ class Result:
     """One trained contender.
 
     Attributes:
-        accuracy: percent, {length: (depths,)}.
+        name: the contender's key.
+        accuracy: share answered right, {length: (depths,)}.
         train: training loss of the answers, one number a step.
         model: the trained model, or None if the result was read from a file.
     """
@@ -111,11 +115,11 @@ class Band:
     results: list[Result]
 
     def grid(self) -> Tensor:
-        """Accuracy in percent, (seeds, depths, lengths)."""
+        """Share answered right, (seeds, depths, lengths)."""
         return torch.stack([torch.stack([r.accuracy[n] for n in self.settings.lengths], dim=1) for r in self.results])
 
-    def converged(self, at_least: float = 90.0) -> list[int]:
-        """Seeds whose mean accuracy at the training length is at least this many percent."""
+    def converged(self, at_least: float = 0.9) -> list[int]:
+        """Seeds whose mean accuracy at the training length is at least this share."""
         return [r.seed for r in self.results if r.accuracy[self.settings.train_len].mean() >= at_least]
 
 
@@ -156,30 +160,9 @@ def make_batch(
     return ids, value.expand(n, length).masked_fill(~ask, IGNORE)
 
 
-def make_model(name: str, settings: Settings = QUICK, seed: int = 0, **kwargs) -> CausalLM:
-    """A fresh model of a contender. At one seed all schemes share the initial weights they have in common.
-
-    Args:
-        name: a key of :data:`CONTENDERS`.
-        settings: shape of the model.
-        seed: of the initial weights.
-        kwargs: scheme arguments, over those of :data:`CONTENDERS` (for RoPE: ``inv_freq``, ``attention_factor``).
-
-    Raises:
-        ValueError: on an unknown name.
-    """
-    scheme, arguments = CONTENDERS[one_of("name", name, CONTENDERS)]
-    torch.manual_seed(seed + 1_000_000)  # the encoding draws apart, so that it does not shift the model's draws
-    encoding = build(
-        scheme,
-        d_model=settings.d_model,
-        n_heads=settings.n_heads,
-        train_len=settings.train_len,
-        max_len=settings.lengths[-1],
-        **{**arguments, **kwargs},
-    )
-    torch.manual_seed(seed)
-    return CausalLM(settings.vocab_size, settings.d_model, settings.n_heads, settings.n_layers, encoding)
+def make_model(name: str | Contender, settings: Settings = QUICK, seed: int = 0, **kwargs: Any) -> CausalLM:
+    """A fresh model of a contender; ``kwargs`` are scheme arguments, over its own (``inv_freq`` for RoPE, say)."""
+    return race.make_model(contender(name), settings, seed, vocab_size=settings.vocab_size, **kwargs)
 
 
 # -------------------------------------------------------------------------------------------- train and read out
@@ -218,7 +201,7 @@ def evaluate(
     lengths: tuple[int, ...] | None = None,
     depths: tuple[float, ...] | None = None,
 ) -> dict[int, Tensor]:
-    """Accuracy in percent, {length: (depths,)}: the same sequences for every scheme and every seed."""
+    """Share answered right, {length: (depths,)}: the same sequences for every scheme and every seed."""
     model.to(device).eval()
     grid = {}
     for length in lengths or settings.lengths:
@@ -230,137 +213,105 @@ def evaluate(
             for x, y in zip(ids.split(32), targets[:, -1].split(32), strict=True):
                 logits = model.lm_head(model.hidden(x.to(device))[0][:, -1])
                 right += (logits.argmax(-1).cpu() == y).sum().item()
-            row.append(100 * right / settings.samples)
+            row.append(right / settings.samples)
         grid[length] = torch.tensor(row)
     return grid
 
 
-def run(name: str, seed: int = 0, settings: Settings = QUICK, device: str = "cpu", **kwargs) -> Result:
+def run(
+    name: str | Contender, seed: int = 0, settings: Settings | None = None, device: str = "cpu", **kwargs: Any
+) -> Result:
     """Train and read out one contender.
 
     Args:
-        name: a key of :data:`CONTENDERS`.
+        name: of :data:`CONTENDERS`, or the key of any contender.
         seed: of the weights and of the sequences.
-        settings: of the task, the model and its training.
+        settings: of the task, the model and its training; :data:`QUICK` by default.
         device: "cpu" or "cuda".
-        kwargs: scheme arguments.
+        kwargs: scheme arguments, over the contender's own; its name stays.
 
     Raises:
         ValueError: on an unknown name or a negative seed.
     """
-    one_of("name", name, CONTENDERS)
+    key, settings = contender(name).key, settings or QUICK
     positive_int("seed", seed, at_least=0)
     start = time.perf_counter()
     model = make_model(name, settings, seed, **kwargs)
-    losses = train(model, settings, seed, device, f"recall, {name}, seed {seed}")
+    losses = train(model, settings, seed, device, f"recall, {key}, seed {seed}")
     accuracy = evaluate(model, settings, device)
-    return Result(name, seed, settings, accuracy, losses, time.perf_counter() - start, model)
+    return Result(key, seed, settings, accuracy, losses, time.perf_counter() - start, model)
 
 
 # ---------------------------------------------------------------------------------------------- recorded results
 
 
-def result_file(name: str) -> Path:
-    """Where the recorded seeds of a contender are kept."""
-    return race.RESULTS / "retrieval_quick" / f"{name}.json"
+COMMAND = "python3 tasks.py record retrieval"
 
 
-def checkpoint_file(name: str, seed: int) -> Path:
+def study() -> store.Study:
+    """Where it is recorded: results/retrieval."""
+    return store.Study("retrieval", ("contender", "seed"), ("length", "depth"), dataclasses.asdict(QUICK), COMMAND)
+
+
+def checkpoint_file(name: str | Contender, seed: int) -> Path:
     """Where the weights of one recorded seed are kept."""
-    return race.RESULTS / "retrieval_quick" / f"{name}-seed{seed}.safetensors"
+    return study().folder / f"{contender(name)}-seed{seed}.safetensors"
 
 
-def record(name: str, seed: int, device: str = "cpu") -> None:
-    """Run one contender at one seed and add it to its result file; a seed already there is not run again.
-
-    Raises:
-        RuntimeError: if the file was recorded with other settings.
-    """
-    path = result_file(name)
-    scheme, arguments = CONTENDERS[name]
-    stored = {
-        "name": name,
-        "scheme": scheme,
-        "settings": dataclasses.asdict(QUICK),
-        "arguments": arguments,
-        "seeds": {},
-    }
-    if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        same = all(old[key] == json.loads(json.dumps(stored[key])) for key in ("scheme", "settings", "arguments"))
-        if not same:
-            raise RuntimeError(f"{path.name} was recorded with other settings; move it away to record it again.")
-        stored = old
-    if str(seed) in stored["seeds"]:
-        return
-    result = run(name, seed, QUICK, device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made_by = provenance(device)
-    stored["seeds"][str(seed)] = {
-        "accuracy": {str(n): [round(v, 1) for v in result.accuracy[n].tolist()] for n in result.accuracy},
-        "train": [round(v, 3) for v in result.train],
-        "seconds": round(result.seconds, 1),
-        "provenance": made_by,
-    }
-    stored["seeds"] = dict(sorted(stored["seeds"].items(), key=lambda item: int(item[0])))
-    weights = {key: value.detach().cpu().contiguous() for key, value in result.model.state_dict().items()}
-    write_whole(checkpoint_file(name, seed), save(weights))
-    write_whole(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
-
-
-def recorded(name: str) -> Band:
+def recorded(name: str | Contender) -> Band:
     """The recorded seeds of a contender (FileNotFoundError, naming the command that records it, if there are none)."""
-    path = result_file(one_of("name", name, CONTENDERS))
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no recorded results for {name!r}: run `python -m helpers.studies.retrieval --only {name}`."
-        )
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["settings"].items()}
+    key = contender(name).key
+    runs = [run for run in study().load() if run.key["contender"] == key]
+    if not runs:
+        raise FileNotFoundError(f"no recorded results for {name!r}: run `{COMMAND} --only {name}`.")
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in study().stored_settings().items()}
     settings = Settings(**fields)
+
+    def accuracy(run: store.Run, length: int) -> Tensor:
+        return torch.tensor([run.value("accuracy", length=length, depth=depth) for depth in settings.depths])
+
     results = [
         Result(
-            name,
-            int(seed),
+            key,
+            run.key["seed"],
             settings,
-            {int(n): torch.tensor(v) for n, v in entry["accuracy"].items()},
-            entry["train"],
-            entry["seconds"],
+            {n: accuracy(run, n) for n in settings.lengths},
+            run.curve("train"),
+            run.seconds,
         )
-        for seed, entry in stored["seeds"].items()
+        for run in runs
     ]
-    return Band(name, settings, results)
+    return Band(key, settings, results)
 
 
-def load_model(name: str, seed: int, **kwargs) -> CausalLM:
+def load_model(name: str | Contender, seed: int, **kwargs: Any) -> CausalLM:
     """A recorded model with its weights, in eval mode. ``kwargs`` reach the scheme (stretched frequencies, say).
 
     Raises:
         ValueError: on an unknown name. FileNotFoundError: naming the command that records it.
     """
-    path = checkpoint_file(one_of("name", name, CONTENDERS), seed)
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint {path.name}: run `python -m helpers.studies.retrieval --only {name}`.")
     model = make_model(name, QUICK, seed, **kwargs)
-    model.load_state_dict(load_file(path))
+    model.load_state_dict(store.load_weights(checkpoint_file(name, seed), f"{COMMAND} --only {name}"))
     return model.eval()
 
 
-def main() -> None:
-    """Command line: record contenders that are missing from ``results/``. Stop it at any time; start it again."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.studies.retrieval", description=main.__doc__)
-    parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in args.only:
-        for seed in range(args.seeds):
-            record(name, seed, args.device)
-            last = next(r for r in recorded(name).results if r.seed == seed)
-            cells = {n: [round(v) for v in row.tolist()] for n, row in last.accuracy.items()}
-            print(name, "seed", seed, cells, f"{last.seconds:.0f} s", flush=True)
+def record_run(contender: str, seed: int, device: str, settings: Settings) -> store.Run:
+    """One contender at one seed."""
+    result = run(contender, seed, settings, device)
+    return store.Run(
+        rows=[
+            {"length": n, "depth": depth, "score": "accuracy", "value": round(value, 4)}
+            for n, row in result.accuracy.items()
+            for depth, value in zip(settings.depths, row.tolist(), strict=True)
+        ],
+        curves=[{"score": "train", "values": record.rounded(result.train, 3)}],
+        weights={checkpoint_file(contender, seed).name: store.weights(result.model.state_dict())},
+        made=store.provenance(device),
+    )
 
 
-if __name__ == "__main__":
-    main()
+def main(argv: list[str] | None = None) -> None:
+    """Record what is missing of the recall task. --only takes any contender, as "rope[base=500]"."""
+    args = record.parser(COMMAND, main.__doc__, 5, CONTENDERS, contender).parse_args(argv)
+    runs = [(contender(name).key, seed) for name, seed in itertools.product(args.only, range(args.seeds))]
+    record.record(study(), runs, functools.partial(record_run, settings=QUICK), **record.spread(args))

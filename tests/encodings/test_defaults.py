@@ -37,7 +37,7 @@ DEFAULTS = {
     "extension.p_rope": {"interpolate": False},
     "extension.DynamicNTK": BASE | {"rotary_fraction": 1.0},
     "fire.FIRE": {"threshold": 32.0, "width": 32, "c": 0.1},
-    "learned.Learned": {"std": 1.0, "offset": 0},  # ours: that of nn.Embedding
+    "learned.Learned": {"std": 1.0, "offset": 0, "gain": 1.0},  # ours: that of nn.Embedding
     "learned.table_rows": {"padding_idx": 1},  # RoBERTa
     "pope.pope_frequencies": BASE,
     "pope.PoPE": BASE | {"bounded": True},
@@ -52,7 +52,7 @@ DEFAULTS = {
     "sinusoidal.shift_matrix": BASE,
     "sinusoidal.dot_product_by_distance": BASE,
     "sinusoidal.longest_wavelength": BASE,
-    "sinusoidal.Sinusoidal": BASE,
+    "sinusoidal.Sinusoidal": BASE | {"gain": 1.0},
     "t5.t5_buckets": BUCKETS,
     "t5.T5": BUCKETS | {"std": 0.0, "gain": 1.0},  # gain: ours
     "xpos.xpos_decay": {"gamma": 0.4},

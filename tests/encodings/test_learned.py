@@ -202,14 +202,14 @@ def test_size_of_bert_base():
 def test_scale_study_starts_as_it_says():
     settings = race.Settings(d_model=32, n_heads=4, n_layers=1, train_len=16, lengths=(16, 32))
     plain = race.make_model("learned", settings, 0)
-    for condition, (scheme, token_std, position_std) in initial_scale.CONDITIONS.items():
+    for condition, (contender, token_std) in initial_scale.CONDITIONS.items():
         model = initial_scale.make(condition, 0, settings)
         assert model.token_embedding.weight.std().item() == pytest.approx(token_std, rel=0.1)
-        if condition in ("learned, small table", "learned, both small"):
-            assert model.encoding.table.weight.std().item() == pytest.approx(position_std, rel=0.1)
-        if scheme == "sinusoidal":
-            added = model.encoding.embed(torch.zeros(1, 16, 32), model.encoding.prepare(positions(16), None, None))
-            assert added.square().mean().sqrt().item() == pytest.approx(position_std, rel=1e-3)
+        added = torch.zeros(1, 16, 32)
+        if contender.scheme in ("learned", "sinusoidal"):
+            added = model.encoding.embed(added, model.encoding.prepare(positions(16), None, None))
+            size = 1.0 if condition == "learned, gain 10" else 0.02
+            assert added.square().mean().sqrt().item() == pytest.approx(size, rel=0.1)
     ids = torch.randint(70, (2, 16))
     torch.testing.assert_close(initial_scale.make("learned, gain 10", 0, settings)(ids), plain(ids))
     torch.testing.assert_close(
@@ -219,15 +219,13 @@ def test_scale_study_starts_as_it_says():
 
 def test_snapshots_see_the_beginning_and_the_end():
     layer = nn.Linear(2, 2)
-    with initial_scale.Snapshots(layer, layer.weight, (0, 2)) as kept:
-        for _ in range(5):
-            layer(torch.ones(1, 2))
-            with torch.no_grad():
-                layer.weight.add_(1)
-    assert list(kept) == [0, 2, 5]
-    torch.testing.assert_close(kept[5], kept[0] + 5)
-    layer(torch.ones(1, 2))
-    assert list(kept) == [0, 2, 5]
+    kept = initial_scale.Snapshots(layer.weight, (0, 2, 5))
+    for step in range(1, 7):
+        with torch.no_grad():
+            layer.weight.add_(1)
+        kept(step)
+    assert list(kept.tables) == [0, 2, 5]
+    torch.testing.assert_close(kept.tables[5], kept.tables[0] + 5)
 
 
 def test_scale_study_is_recorded():

@@ -81,7 +81,7 @@ from helpers.encodings.window import window_bias
 from helpers.encodings.xpos import xpos_decay
 from helpers.model import CausalLM, Encoder, causal_mask
 from helpers.pretrained import context
-from helpers.studies import bias_cost, context_extension, door1_variants, initial_scale
+from helpers.studies import bias_cost, context_extension, door1_variants
 from tests.papers import biases, rotations
 from tools.evidence import PAPERS
 
@@ -1040,12 +1040,7 @@ def test_slow_downs_that_are_drawn(factor):
         within(found, expected, 1e-13 * expected.nan_to_num(posinf=0))
 
 
-@oracle(
-    "door1_variants.Concatenated",
-    "door1_variants.Anywhere",
-    "initial_scale.ScaledSinusoidal",
-    "initial_scale.FasterTable",
-)
+@oracle("door1_variants.Concatenated", "door1_variants.Anywhere", "sinusoidal.Sinusoidal", "learned.Learned")
 @dtypes
 def test_variants_of_door_one(dtype):
     pos, x = torch.tensor([[0, 5, 257]]), draw(2, 3, 8, dtype=dtype)
@@ -1060,9 +1055,10 @@ def test_variants_of_door_one(dtype):
     overlapping = embedded(door1_variants.Concatenated(8, 4, overlap=True))
     within(overlapping, torch.cat([wide[..., :4], wide[..., 4:] + rows[4]], -1), bound)
     within(embedded(door1_variants.Anywhere(8, 100)), wide + rows[8], bound)
-    within(embedded(initial_scale.ScaledSinusoidal(8, 0.02)), wide + 0.02 * math.sqrt(2) * rows[8], bound)
-    start = Learned(8, 300)
-    within(embedded(initial_scale.FasterTable(start)), wide + start.table.weight[pos].detach().double(), 2 * bound)
+    within(embedded(Sinusoidal(8, gain=0.3)), wide + 0.3 * rows[8], bound)
+    table = Learned(8, 300, gain=10)
+    added = 10 * table.table.weight[pos].detach().double()
+    within(embedded(table), wide + added, 2 * bound + 2 * u(dtype) * added.abs())
 
 
 @oracle("door1_variants.AddsInside")

@@ -136,8 +136,11 @@ CHANGES = {
         ({"d_model": 33}, "d_model=33: must be even"),
         ({"d_model": 2, "convention": "tensor2tensor"}, "d_model=2: must be an integer of at least 4"),
         ({"convention": "vaswani"}, "convention='vaswani': choose one of 'paper', 'halves', 'tensor2tensor'"),
+        ({"gain": 0.0}, "gain=0.0"),
     ],
-    "Learned": [({"max_len": 0}, "max_len=0"), ({"offset": -1}, "offset=-1"), ({"std": 0.0}, "std=0.0")],
+    "Learned": [
+        ({"max_len": 0}, "max_len=0"), ({"offset": -1}, "offset=-1"), ({"std": 0.0}, "std=0.0"), ({"gain": 0}, "gain=0")
+    ],
     "ALiBi": [({"n_heads": 4, "slopes": torch.ones(3)}, r"slopes=\(3,\).*\(4,\)"), ({"n_heads": 2.0}, "n_heads=2.0")],
 }  # fmt: skip
 
@@ -183,7 +186,7 @@ def test_unknown_schemes_are_refused_with_the_choices(value):
     assume(not (isinstance(value, str) and value in SCHEMES))  # hypothesis also tries strings it finds in our sources
     with pytest.raises(ValueError, match="(?s)name=.*choose one of 'none'"):
         build(value)
-    with pytest.raises(ValueError, match="(?s)name=.*choose one of 'none'"):
+    with pytest.raises(ValueError, match="(?s)contender=.*choose one of 'none'"):
         race.run(value)
 
 

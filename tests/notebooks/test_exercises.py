@@ -121,7 +121,7 @@ def test_the_remark_under_the_solution_of_1_4():
             f"        distance = self.distance(q_pos, k_pos)\n        return ({bias})[:, None]\n"
             "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer()"
         )
-        accuracy = order_tasks.accuracy("order", answer("01", source, ""))
+        accuracy = order_tasks.train_and_score("order", answer("01", source, ""))
         assert accuracy > 0.95 if solved else abs(accuracy - 0.5) < 0.05
 
 

@@ -8,10 +8,11 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from helpers import pictures, scorecard
+from helpers import corpus, pictures, race, scorecard
 from helpers.encodings import ALiBi, Encoding
-from helpers.studies import order_tasks
-from helpers.studies.order_tasks import BOS, A, B, Settings
+from helpers.studies import no_encoding, order_tasks
+from helpers.studies.no_encoding import BOS
+from helpers.studies.order_tasks import A, B, Settings
 
 FAST = Settings(steps=150, test=1024)
 
@@ -40,22 +41,33 @@ def test_a_bag_sequence_never_ties():
 
 
 def test_order_needs_positions_and_a_bag_does_not():
-    assert 0.45 < order_tasks.accuracy("order", "none", settings=FAST) < 0.55
-    assert order_tasks.accuracy("bag", "none", settings=FAST) > 0.9
-    assert order_tasks.accuracy("order", "learned", settings=FAST) > 0.9
+    assert 0.45 < order_tasks.train_and_score("order", "none", settings=FAST) < 0.55
+    assert order_tasks.train_and_score("bag", "none", settings=FAST) > 0.9
+    assert order_tasks.train_and_score("order", "learned", settings=FAST) > 0.9
+
+
+def test_a_contender_is_trained_like_its_scheme_with_its_arguments():
+    small = dataclasses.replace(FAST, steps=5)
+    plain, shifted = (
+        order_tasks.make_encoder(race.Contender.of(key), 1, small) for key in ("learned", "learned[std=0.5]")
+    )
+    torch.testing.assert_close(plain.encoding.table.weight * 0.5, shifted.encoding.table.weight)
+    assert order_tasks.train_and_score("order", race.Contender("learned"), settings=small) == (
+        order_tasks.train_and_score("order", "learned", settings=small)
+    )
 
 
 def test_a_symmetric_bias_cannot_solve_the_order_task():
-    assert 0.45 < order_tasks.accuracy("order", ALiBi(4), settings=FAST) < 0.55
+    assert 0.45 < order_tasks.train_and_score("order", ALiBi(4), settings=FAST) < 0.55
 
 
 def test_bad_input_names_the_argument():
     with pytest.raises(ValueError, match="task='sort'"):
-        order_tasks.accuracy("sort", "none")
+        order_tasks.train_and_score("sort", "none")
     with pytest.raises(ValueError, match="encoding"):
-        order_tasks.accuracy("order", torch.nn.Identity())
+        order_tasks.train_and_score("order", torch.nn.Identity())
     with pytest.raises(ValueError, match="seed=-1"):
-        order_tasks.accuracy("order", "none", seed=-1)
+        order_tasks.train_and_score("order", "none", seed=-1)
     with pytest.raises(ValueError, match="n=0"):
         order_tasks.sample("bag", 0)
     with pytest.raises(ValueError, match="highlight='window'"):
@@ -64,16 +76,16 @@ def test_bad_input_names_the_argument():
 
 def test_windows_are_slices_of_the_data_behind_a_bos():
     data = torch.arange(1000) % 80
-    ids = order_tasks.windows(data, 50, 20, bos=True, seed=1)
-    plain = order_tasks.windows(data, 50, 20, bos=False, seed=1)
+    ids = no_encoding.windows(data, 50, 20, bos=True, seed=1)
+    plain = no_encoding.windows(data, 50, 20, bos=False, seed=1)
     assert (ids[:, 0] == BOS).all() and torch.equal(ids[:, 1:], plain[:, :-1])
     assert ((plain[:, 1:] - plain[:, :-1]) % 80 == 1).all()
 
 
 def test_layer_states_are_the_residual_stream_and_leave_no_hook_behind():
-    model = order_tasks.untrained_lm()
-    ids = order_tasks.windows(torch.arange(500) % 80, 4, 16)
-    states = order_tasks.layer_states(model, ids)
+    model = no_encoding.untrained_lm()
+    ids = no_encoding.windows(torch.arange(500) % 80, 4, 16)
+    states = no_encoding.layer_states(model, ids)
     assert [s.shape for s in states] == [(4, 16, 64)] * 2
     with torch.no_grad():
         assert torch.allclose(model.norm(states[-1]), model.hidden(ids)[0])
@@ -81,9 +93,9 @@ def test_layer_states_are_the_residual_stream_and_leave_no_hook_behind():
 
 
 def test_the_recorded_model_knows_more_than_an_untrained_one():
-    recorded, fresh = order_tasks.recorded_lm(), order_tasks.untrained_lm()
+    recorded, fresh = no_encoding.recorded_lm(), no_encoding.untrained_lm()
     assert dict(recorded.named_parameters()).keys() == dict(fresh.named_parameters()).keys()
-    ids = order_tasks.windows(order_tasks.validation_text(), 64, 65)
+    ids = no_encoding.windows(corpus.validation_text(), 64, 65)
     with torch.no_grad():
         losses = [
             torch.nn.functional.cross_entropy(m(ids[:, :-1]).transpose(1, 2), ids[:, 1:]) for m in (recorded, fresh)
@@ -92,9 +104,10 @@ def test_the_recorded_model_knows_more_than_an_untrained_one():
 
 
 def test_training_starts_where_the_recording_did():
-    model = order_tasks.train_lm(order_tasks.untrained_lm(), steps=2, batch=4)
-    assert not model.training and any((p - q).abs().max() > 0 for p, q in zip(
-        model.parameters(), order_tasks.untrained_lm().parameters(), strict=True))  # fmt: skip
+    settings = dataclasses.replace(no_encoding.SETTINGS, steps=2, batch=4)
+    model, fresh = no_encoding.untrained_lm(), no_encoding.untrained_lm()
+    assert len(no_encoding.train_lm(model, settings)) == 2 and not model.training
+    assert any((p - q).abs().max() > 0 for p, q in zip(model.parameters(), fresh.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("scheme", "orders"), [("none", 1), ("sinusoidal", 60), ("rope", 60), ("alibi", 30)])

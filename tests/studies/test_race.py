@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import shutil
@@ -16,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 
-from helpers import corpus, encodings, race
+from helpers import corpus, encodings, race, store
 from helpers.encodings import SCHEMES, Encoding, build
 
 TINY = race.Settings(d_model=16, n_heads=2, n_layers=1, train_len=16, batch=4, steps=8, lengths=(16, 32), segments=4)
-RECORDED = [name for name in race.CONTENDERS if race.result_file(name, "quick").exists()]
+RECORDED = sorted({key[0] for key in race.study().recorded()})
 
 
 # ------------------------------------------------------------------------------------------------ what is recorded
@@ -32,15 +31,18 @@ def test_five_seeds_of_every_contender_are_recorded(name):
     assert [r.seed for r in band.results] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_what_is_recorded_was_run_with_the_settings_of_today(name):
-    stored = json.loads(race.result_file(name, "quick").read_text())
-    assert stored["name"] == name
-    assert stored["settings"] == json.loads(json.dumps(dataclasses.asdict(race.PRESETS["quick"])))
-    for entry in stored["seeds"].values():
-        assert entry["provenance"]["text_sha256"] == corpus.SHA256
-        assert set(entry["provenance"]) == {"torch", "python", "device", "text", "text_sha256"}
-        assert len(entry["train"]) == race.PRESETS["quick"].steps
+def test_what_is_recorded_was_run_with_the_settings_of_today():
+    study, settings = race.study(), race.PRESETS["quick"]
+    assert study.stored_settings() == store.plain(study.settings)  # and recorded() refuses others
+    runs = study.load()
+    assert len(runs) == len(study.recorded()) >= 5 * len(race.CONTENDERS)
+    for run in runs:
+        assert run.made["text_sha256"] == corpus.SHA256
+        assert set(run.made) == {"torch", "python", "device", "text", "text_sha256"}
+        assert len(run.curve("train")) == run.key["steps"]
+        assert race.Contender.of(run.key["contender"]).key == run.key["contender"]
+        if run.key["contender"] in race.CONTENDERS:
+            assert (run.key["lr"], run.key["steps"]) == (settings.lr, settings.steps)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -60,8 +62,6 @@ def test_recorded_numbers_are_consistent(name):
 
 def test_the_band_tells_schemes_apart_as_the_series_says():
     """The orders that the notebooks read from the picture hold for every seed, not only for the mean."""
-    if set(RECORDED) != set(race.CONTENDERS):
-        pytest.skip("not all contenders are recorded")
     bands = {name: race.recorded(name) for name in race.CONTENDERS}
     at = {name: {n: band.values(n) for n in band.settings.lengths} for name, band in bands.items()}
     for name in ("sinusoidal", "learned", "rope", "pope", "alibi", "t5", "kerple"):
@@ -191,6 +191,64 @@ def test_the_learning_rate_warms_up_and_decays_to_a_tenth():
 # ------------------------------------------------------------------------------------------------------- contenders
 
 
+@pytest.mark.parametrize(
+    ("scheme", "arguments", "key"),
+    [
+        ("alibi", {}, "alibi"),
+        ("alibi", {"slopes": [1, 0.5, 0.25, 0.125]}, "alibi[slopes=1_0.5_0.25_0.125]"),
+        ("alibi", {"slopes": (0.5,)}, "alibi[slopes=0.5_]"),
+        ("rope", {"layout": "half", "base": 500.0}, "rope[base=500,layout=half]"),
+        ("pope", {"bounded": False, "delta": "uniform"}, "pope[bounded=false,delta=uniform]"),
+        ("rope", {"inv_freq": None}, "rope[inv_freq=none]"),
+        ("learned", {"std": 1e-5}, "learned[std=1e-05]"),
+        ("sinusoidal", {"gain": 0.02 * math.sqrt(2)}, "sinusoidal[gain=0.0282842712474619]"),
+    ],
+)
+def test_a_contender_has_a_key_that_gives_it_back(scheme, arguments, key):
+    contender = race.Contender(scheme, arguments)
+    assert contender.key.startswith(key[:-1]) and str(contender) == contender.key
+    again = race.Contender.of(contender.key)
+    assert again == contender and hash(again) == hash(contender) and again.arguments == contender.arguments
+    assert race.Contender.of(contender) is contender
+    assert not set(contender.key) & set("<>:\"/\\|?*' ")  # a file name on every system, one word of a command line
+
+
+def test_a_contender_does_not_depend_on_spelling():
+    a, b = (
+        race.Contender("rope", {"base": 500, "layout": "half"}),
+        race.Contender("rope", {"layout": "half", "base": 5e2}),
+    )
+    assert a == b and a.key == b.key and len({a, b}) == 1
+    assert race.Contender.of("alibi[slopes=1_0.5]") == race.Contender("alibi", {"slopes": [1.0, 0.5]})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: race.Contender("rpoe"), "contender='rpoe': choose one of"),
+        (lambda: race.Contender.of("rope[base]"), r"contender='rope\[base\]': choose one of"),
+        (lambda: race.Contender.of("rope[base=1"), "choose one of"),
+        (lambda: race.Contender.of(3), "contender=3"),
+        (lambda: race.Contender("rope", {"inv_freq": torch.ones(8)}), "inv_freq=.*numbers, names or lists"),
+        (lambda: race.Contender("rope", {"layout": "half layout"}), "layout='half layout'"),
+        (lambda: race.Contender("rope", {"layout": "1_2"}), "layout='1_2'"),
+        (lambda: race.Contender("rope", {"base": float("nan")}), "base=nan"),
+        (lambda: race.Contender("alibi", {"slopes": ["a", "b"]}), "slopes="),
+    ],
+)
+def test_what_has_no_key_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_a_contender_s_arguments_reach_the_scheme():
+    a, b = (race.make_model(c, TINY, 0) for c in ("rope[base=500]", race.Contender("rope", {"base": 500})))
+    assert a.encoding.base == b.encoding.base == 500
+    assert race.make_model("rope[base=500]", TINY, 0, base=7.0).encoding.base == 7
+    result = race.run("rope[base=500]", settings=dataclasses.replace(TINY, steps=2))
+    assert result.name == "rope[base=500]"
+
+
 def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not():
     a, b, c = (race.run("rope", seed=seed, settings=TINY) for seed in (0, 0, 1))
     assert a.train == b.train and a.last == b.last and torch.equal(a.loss[32], b.loss[32])
@@ -239,7 +297,7 @@ def keep(model, file):
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_weights_survive_saving_and_loading(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(race, "RESULTS", tmp_path)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
     monkeypatch.setitem(race.PRESETS, "tiny", TINY)
     model = race.make_model(name, TINY, seed=0)
     torch.manual_seed(1)
@@ -253,7 +311,7 @@ def test_weights_survive_saving_and_loading(name, tmp_path, monkeypatch):
 
 
 def test_a_model_can_be_loaded_under_another_base(tmp_path, monkeypatch):
-    monkeypatch.setattr(race, "RESULTS", tmp_path)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
     monkeypatch.setitem(race.PRESETS, "tiny", TINY)
     keep(race.make_model("rope", TINY, seed=0), race.checkpoint_file("rope", 0, "tiny"))
     assert race.load_model("rope", 0, "tiny", base=500.0).encoding.base == 500.0
@@ -280,21 +338,31 @@ def test_run_if_possible_gives_one_result():
     assert result.name == "none" and result.model is not None
 
 
+def test_weights_cut_short_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    file = race.checkpoint_file("rope", 0)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"cut short")
+    with pytest.raises(store.BrokenFile, match=r"rope-seed0\.safetensors cannot be read .*record race --preset quick"):
+        race.load_model("rope", 0)
+
+
 def test_missing_recordings_name_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(race, "RESULTS", tmp_path)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
     for call in (lambda: race.recorded("rope"), lambda: race.load_model("rope", 0)):
-        with pytest.raises(FileNotFoundError, match=r"tasks.py race --preset quick --only rope"):
+        with pytest.raises(FileNotFoundError, match=r"python3 tasks.py record race --preset quick --only rope`"):
             call()
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: race.run("rpoe"), "name='rpoe': choose one of .*'rope'"),
+        (lambda: race.run("rpoe"), "contender='rpoe': choose one of .*'rope'"),
         (lambda: race.run("rope", preset="fast"), "preset='fast': choose one of 'quick', 'full'"),
         (lambda: race.run("rope", seed=-1), "seed=-1"),
         (lambda: race.run("rope", seed=1.5), "seed=1.5"),
-        (lambda: race.recorded("rpoe"), "name='rpoe'"),
+        (lambda: race.recorded("rpoe"), "contender='rpoe'"),
+        (lambda: race.recorded("rope", "fast"), "preset='fast'"),
         (lambda: race.Band("x", TINY, []).values(16, "first"), "score='first'"),
     ],
 )
@@ -333,14 +401,14 @@ def test_adding_an_encoding_is_one_class_and_one_registry_line(monkeypatch):
 
 def test_the_readme_s_recipe_word_for_word(tmp_path):
     """The three steps of "Add an encoding in five minutes", done to a copy of helpers/ with the README's own code."""
-    readme = (race.RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    readme = (store.ROOT / "README.md").read_text(encoding="utf-8")
     recipe = readme.split("## Add an encoding in five minutes")[1].split("\n## ")[0]
     source = textwrap.dedent(re.search(r"```python\n(.*?)```", recipe, re.S)[1])
     (file, *_), entry = (
         re.findall(r"`helpers/encodings/(\w+)\.py`", recipe),
         re.search(r"`(\"\w+\": lambda.*?)`", recipe)[1],
     )
-    shutil.copytree(race.RESULTS.parent / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(store.ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
     folder = tmp_path / "helpers" / "encodings"
     (folder / f"{file}.py").write_text(source)
     registry = (folder / "__init__.py").read_text()
@@ -360,14 +428,14 @@ def test_the_readme_s_recipe_word_for_word(tmp_path):
     out = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     assert out.stdout.splitlines()[-1] == "[0, 1] True"
-    assert (tmp_path / "results" / "race_quick" / "mine.json").exists()
+    assert "mine,0.003,30,1,64,last," in (tmp_path / "results" / "race_quick" / "table.csv").read_text()
 
 
 def test_bands_take_the_live_run_where_nothing_was_recorded(monkeypatch, tmp_path):
     live = race.Result("rope", 0, race.PRESETS["full"], {256: torch.ones(256)}, {256: 1.0}, [])
     assert list(race.bands(["none", "rope"])) == ["none", "rope"]
-    monkeypatch.setattr(race, "RESULTS", tmp_path)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
     found = race.bands(["none", "rope"], "full", [live])
     assert list(found) == ["rope"] and found["rope"].results == [live]
-    with pytest.raises(FileNotFoundError, match="tasks.py race --preset full --only none"):
+    with pytest.raises(FileNotFoundError, match="tasks.py record race --preset full --only none"):
         race.bands(["none"], "full")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def two_processes(program: str, *arguments) -> None:
     """Run a program twice at once, with 0 and 1 as its first argument; both must end well."""
-    start = "import sys; sys.path.insert(0, 'helpers')\nimport store\nfrom pathlib import Path\n"  # nothing else loaded
+    start = "import sys\nfrom pathlib import Path\nfrom helpers import store\n"
     command = [sys.executable, "-c", start + program]
     running = [
         subprocess.Popen([*command, str(n), *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
