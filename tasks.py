@@ -65,7 +65,6 @@ COMMANDS = {
     "test": Command("tools.check", "test", "lint, tests, and the notebooks against their saved outputs", early=True),
     "format": Command("tools.format", "read", "save notebooks in the course's form, without running them", early=True),
     "stamp": Command("tools.stamp", "read", "regenerate what comes from project.json", early=True),
-    "race": Command("helpers.record", "read", "record the race again"),
     "record": Command("tools.record", "read", "record a study again: results/"),
     "bench": Command("tools.bench", "test", "measure speed and memory"),
     "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),

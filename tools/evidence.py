@@ -109,7 +109,9 @@ def oracles() -> list[Oracle]:
 
 def versions() -> dict[str, str]:
     """Pinned versions of the packages that serve as oracles (of the newest Python, where they differ)."""
-    text = (ROOT / "requirements-test.txt").read_text(encoding="utf-8") + (ROOT / "requirements.txt").read_text("utf-8")
+    text = (ROOT / "requirements-test.txt").read_text(encoding="utf-8") + (ROOT / "requirements.txt").read_text(
+        encoding="utf-8"
+    )
     pins = re.findall(r"(?m)^([\w.-]+)==([\w.]+)(?: ; python_version >= \S+)?$", text)
     return {name.lower(): version for name, version in pins}
 

@@ -221,7 +221,7 @@ def browser(folder: Path) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > until:
                 sys.exit(f"{found} did not start. Try it by hand: {found} --headless --dump-dom about:blank")
             time.sleep(0.2)
-        address = f"http://127.0.0.1:{port.read_text(encoding="utf-8").split()[0]}"
+        address = f"http://127.0.0.1:{port.read_text(encoding='utf-8').split()[0]}"
         fetch(f"{address}/json/version", process)
         yield address
 

@@ -1,11 +1,12 @@
 """A real model beyond its 8,192 tokens: perplexity by block, and whether it can still copy. Recorded, or run.
 
-``python -m helpers.pretrained.context`` recomputes a part of the recorded numbers on the real weights and fails if
+``python3 tasks.py record context`` recomputes a part of the recorded numbers on the real weights and fails if
 they differ. Without the weights, :func:`recorded` hands out what was measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import math
@@ -108,8 +109,9 @@ def block_losses(model: Llama, document: str, tokens: int) -> Tensor:
     return model.token_losses(message(model, document, tokens + 1)).view(-1, width).mean(1)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Recompute a part of what is recorded, on the real weights, and compare."""
+    argparse.ArgumentParser(prog="python3 tasks.py record context", description=main.__doc__).parse_args(argv)
     torch.set_num_threads(1)
     model = load(torch.bfloat16)
     for method in ("none", "pi2", "yarn4"):
@@ -124,7 +126,3 @@ def main() -> None:
         stored = recorded()["copy"][f"{filler} / {needle}"][method][str(distance)][1]
         print(f"copy {method} at {distance}: {found:.2f}, recorded {stored:.2f}", flush=True)
         assert abs(math.log(found / stored)) < 0.1
-
-
-if __name__ == "__main__":
-    main()

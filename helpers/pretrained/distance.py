@@ -1,12 +1,13 @@
 """How a trained RoPE model's attention falls with distance: SmolLM2, averaged over text, run or recorded.
 
-``python -m helpers.pretrained.distance`` measures it on the real weights (a minute or two on one core) and writes
+``python3 tasks.py record distance`` measures it on the real weights (a minute or two on one core) and writes
 ``results/pretrained/smollm2_distance.json``. The curves are means of the softmax of content *and* position, so they are
 not a bias; they are what ALiBi's straight lines are a guess at.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from typing import Any
@@ -76,19 +77,16 @@ def recorded() -> dict[str, Any]:
     return json.loads((rotation.RESULTS / "smollm2_distance.json").read_text(encoding="utf-8"))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure on the real weights and record."""
+    argparse.ArgumentParser(prog="python3 tasks.py record distance", description=main.__doc__).parse_args(argv)
     torch.set_num_threads(1)
     start = time.perf_counter()
     found = summary(curves(rotation.load()))
     seconds = time.perf_counter() - start
-    note, command = "measured by this command on the real weights", "python -m helpers.pretrained.distance"
+    note, command = "measured by this command on the real weights", "python3 tasks.py record distance"
     rotation.write("distance", found, list(SETTINGS.head_texts), "float32", seconds, note, command)
     m = -found["exponential"]["slope"]
     inside = ((m > 2**-8) & (m < 2**-1)).double().mean()
     r2 = {name: found[name]["r2"].median().item() for name in ("exponential", "power")}
     print({"falling": (m > 0).double().mean().item(), "inside": inside.item(), "median": m.median().item(), "r2": r2})
-
-
-if __name__ == "__main__":
-    main()

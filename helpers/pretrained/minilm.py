@@ -3,11 +3,12 @@
 Used for one question: what does its learned position table do? The numbers shown in notebook 03 by default were
 recorded with :func:`measure`; with the weights installed, the same function recomputes them.
 
-``python -m helpers.pretrained.minilm`` writes ``results/pretrained/minilm.json`` and the shipped position table.
+``python3 tasks.py record minilm`` writes ``results/pretrained/minilm.json`` and the shipped position table.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import re
@@ -154,21 +155,18 @@ def position_table() -> Tensor:
     return torch.from_numpy(weights.load_arrays("minilm-positions")["position_embeddings"]).float()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Record, from the real weights."""
+    argparse.ArgumentParser(prog="python3 tasks.py record minilm", description=main.__doc__).parse_args(argv)
     asset = weights.ASSETS["minilm"]
     provenance = {
         "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
         "package": asset.requirement,
         "file_sha256": asset.sha256,
         "torch": torch.__version__.split("+")[0],
-        "command": "python -m helpers.pretrained.minilm",
+        "command": "python3 tasks.py record minilm",
     }
     RECORD.parent.mkdir(parents=True, exist_ok=True)
     RECORD.write_text(json.dumps({**measure(), "provenance": provenance}, indent=1) + "\n", encoding="utf-8")
     table = load()[0][POSITIONS].numpy().astype(np.float16)
     np.savez_compressed(weights.DATA / "minilm_positions.npz", position_embeddings=table)
-
-
-if __name__ == "__main__":
-    main()

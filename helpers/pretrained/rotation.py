@@ -1,11 +1,12 @@
 """What rotary positions do in a trained model: the measurements of notebook 04 on SmolLM2, run or recorded.
 
-``python -m helpers.pretrained.rotation`` runs every measurement and writes ``results/pretrained/smollm2_*.json``
+``python3 tasks.py record rotation`` runs every measurement and writes ``results/pretrained/smollm2_*.json``
 (a quarter of an hour on one core). Without the weights, :func:`recorded` hands out what it found.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -211,7 +212,7 @@ def write(
     dtype: str,
     seconds: float,
     note: str,
-    command: str = "python -m helpers.pretrained.rotation",
+    command: str = "python3 tasks.py record rotation",
 ) -> None:
     """Write one recorded measurement with what made it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -233,8 +234,9 @@ def write(
     (RESULTS / f"smollm2_{name}.json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run every measurement on the real weights and record it."""
+    argparse.ArgumentParser(prog="python3 tasks.py record rotation", description=main.__doc__).parse_args(argv)
     torch.set_num_threads(1)
     s = SETTINGS
     run = "measured by this command on the real weights"
@@ -257,7 +259,3 @@ def main() -> None:
     note = f"{run}; short windows in float32, long windows in bfloat16, last {s.tail} tokens scored"
     write("freezing", found, texts, "float32 and bfloat16", time.perf_counter() - start, note)
     print(found["long"])
-
-
-if __name__ == "__main__":
-    main()

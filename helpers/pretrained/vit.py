@@ -1,11 +1,12 @@
 """The position grid of a small vision transformer, read from an ONNX file without any ONNX package. Opt-in.
 
-``python -m helpers.pretrained.vit`` records ``results/pretrained/vit_grid.json``. The package that carries the file
+``python3 tasks.py record vit`` records ``results/pretrained/vit_grid.json``. The package that carries the file
 does not name the backbone; its sizes (patches of 14, a grid of 37 x 37, width 384) are those of DINOv2-S.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,12 +124,14 @@ def results(pretrained: bool = False) -> dict:
     return stored
 
 
-if __name__ == "__main__":
+def main(argv: list[str] | None = None) -> None:
+    """Record, from the real file."""
+    argparse.ArgumentParser(prog="python3 tasks.py record vit", description=main.__doc__).parse_args(argv)
     asset = weights.ASSETS["vit-grid"]
     provenance = {
         "model": "vision transformer, patches of 14, grid 37 x 37, width 384; backbone not named by its package",
         "package": asset.requirement,
         "file_sha256": asset.sha256,
-        "command": "python -m helpers.pretrained.vit",
+        "command": "python3 tasks.py record vit",
     }
     RECORD.write_text(json.dumps({**measure(), "provenance": provenance}, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,94 @@
+"""`tasks.py record`: the one list of everything under results/, and what records it again."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import NamedTuple
+
+from .common import Stop, say
+
+
+class Recorder(NamedTuple):
+    """One study: the module whose ``main(argv)`` records it, what it measures, minutes on one thread, what it needs."""
+
+    module: str
+    measures: str
+    minutes: int
+    needs: str = ""
+
+
+TEXT, MODELS = "the text", "tasks.py pretrained"
+STUDIES = {
+    "race": Recorder("helpers.record", "the race: loss by length of every contender", 45, TEXT),
+    "retrieval": Recorder("helpers.studies.retrieval", "recall by depth and length of a second tiny model", 80),
+    "context_extension": Recorder(
+        "helpers.studies.context_extension", "the race's RoPE model extended, without training and with a little", 140,
+        "race, retrieval, the text",
+    ),
+    "initial_scale": Recorder(
+        "helpers.studies.initial_scale", "the race with tokens and positions started at other scales", 15, TEXT
+    ),
+    "door1_variants": Recorder("helpers.studies.door1_variants", "five other ways in at door 1", 20, TEXT),
+    "indexing": Recorder("helpers.studies.indexing", "indirect indexing: what and where at once", 65),
+    "no_encoding": Recorder("helpers.studies.no_encoding", "a model without encoding, text behind BOS", 1, TEXT),
+    "bias_cost": Recorder("helpers.studies.bias_cost", "seconds and bytes of attention with ALiBi, four ways", 2),
+    "rotation": Recorder("helpers.pretrained.rotation", "what rotation does in SmolLM2", 15, MODELS),
+    "distance": Recorder("helpers.pretrained.distance", "SmolLM2's attention by distance", 4, MODELS),
+    "context": Recorder("helpers.pretrained.context", "SmolLM2 beyond its length: a part, compared", 10, MODELS),
+    "minilm": Recorder("helpers.pretrained.minilm", "what MiniLM's position table does", 1, MODELS),
+    "vit": Recorder("helpers.pretrained.vit", "a vision transformer's grid of positions", 1, MODELS),
+}  # fmt: skip
+
+
+def listing() -> str:
+    """The studies as a table."""
+    rows = [("STUDY", "MEASURES", "MINUTES", "NEEDS")]
+    rows += [(name, r.measures, str(r.minutes), r.needs or "nothing") for name, r in STUDIES.items()]
+    width = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [f"{n:{width[0]}}  {what:{width[1]}}  {m:>{width[2]}}  {needs}" for n, what, m, needs in rows]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "python3 tasks.py record STUDY runs what is missing from results/; record STUDY -h lists its options.",
+            "Minutes are for one thread of two cores, from an empty folder. To record anew, move the folder away.",
+        ]
+    )
+
+
+def main(argv: list[str]) -> int:
+    """List the studies, or record one: what is missing is run, what is there stays.
+
+    Raises:
+        Stop: on an unknown study, and with one line for whatever a user can mend: something that is not installed,
+            settings that differ, a file that cannot be read.
+    """
+    if not argv or argv[0] in ("-h", "--help", "--list"):
+        say(listing())
+        return 0
+    study, *options = argv
+    if study not in STUDIES:
+        close = difflib.get_close_matches(study, STUDIES, 1, 0.5)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise Stop(f"no study {study!r}.{hint} There are: {', '.join(STUDIES)}.")
+    from helpers import corpus, store
+    from helpers.pretrained import weights
+
+    mendable = (
+        corpus.MissingText, weights.MissingWeights, weights.AlteredWeights, store.OtherSettings, store.BrokenFile,
+        FileNotFoundError, PermissionError,
+    )  # fmt: skip
+    try:
+        importlib.import_module(STUDIES[study].module).main(options)
+    except mendable as error:
+        raise Stop(str(error)) from None
+    except KeyboardInterrupt:
+        print(
+            "\nstopped; what was recorded is kept, the same command goes on from there.",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 130
+    return 0
