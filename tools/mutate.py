@@ -1,16 +1,19 @@
 """Mutation testing of helpers/encodings: change one operator or number at a time; some test must turn red.
 
-    python3 tasks.py mutate                           every mutant of every file: about 80 minutes on two cores
-    python3 tasks.py mutate --only rope alibi         every mutant of two files
-    python3 tasks.py mutate --sample 20               at most 20 mutants per file, drawn with a fixed seed
-    python3 tasks.py mutate --survivors               only those that survived last time
+    python3 tasks.py mutate                       every mutant of every file: about 80 minutes on two cores
+    python3 tasks.py mutate --only rope alibi     every mutant of two files
+    python3 tasks.py mutate --sample 20           at most 20 mutants per file, drawn with a fixed seed
+    python3 tasks.py mutate --survivors           only those that survived last time
+    python3 tasks.py mutate --mark-stale          run nothing; say in the record which files changed since they were run
 
-The mutants are cosmic-ray's. Each is tested in a forked process that has PyTorch and
-the oracles loaded but no module of the course, so that a mutant costs seconds; nothing is written to the sources.
-Mutants that cannot change a computed value (annotations, docstrings, messages of errors) are left out. Linux and macOS.
+The mutants are cosmic-ray's. Each is tested in a forked process that has PyTorch and the oracles loaded but no module
+of the course, so that a mutant costs seconds; nothing is written to the sources. Mutants that cannot change a computed
+value (annotations, docstrings, messages of errors) are left out. Linux and macOS: Windows has no fork.
 
-Counts and survivors are kept in tests/mutants.json, where each survivor has a reason ("why") written by hand. A file
-that was sampled is not recorded. The command fails if a survivor has no reason. Then: python tools/evidence.py.
+Counts and survivors are kept in tests/mutants.json, where each survivor has a reason ("why") written by hand, and each
+file the date of its run and a hash of the code that was mutated. A test fails when a file's code is another and the
+record does not say so. A file that was sampled is not recorded. The command fails if a survivor has no reason.
+Then: python tools/evidence.py.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import argparse
 import ast
 import collections
 import contextlib
+import hashlib
 import importlib.abc
 import importlib.util
 import itertools
@@ -46,6 +50,7 @@ GUARDS = {
     "pope": ["pope"], "rope": ["rope"], "sandwich": ["biases", "alibi"], "shaw": ["relative"],
     "sinusoidal": ["sinusoidal"], "t5": ["relative"], "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],
 }  # fmt: skip
+# A file that is not listed here is guarded by the tests of its name.
 COMMON = ["callers", "contract", "validate", "model"]
 FIRST = ["defaults", "closed_forms"]  # quick, and about every scheme
 
@@ -60,6 +65,53 @@ OPERATORS = [
     "core/ReplaceUnaryOperator_Delete_Invert", "core/ReplaceFalseWithTrue", "core/ReplaceAndWithOr",
     "core/ReplaceOrWithAnd", "core/NumberReplacer", "core/RemoveDecorator", "core/AddNot",
 ]  # fmt: skip
+
+
+def code_hash(source: str) -> str:
+    """Hash of what a module computes: of its lines without docstrings, comment lines and blank lines."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if text and not lines[node.lineno - 1][: node.col_offset].strip():  # it has its lines to itself
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    kept = [line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:16]
+
+
+def stale(record: dict, folder: Path = FOLDER) -> dict[str, str]:
+    """Files whose recorded run is of other code, or that were never run -> which of the two, in words."""
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        entry = record["files"].get(path.name, {"run": None})
+        if path.stem == "__init__":
+            continue
+        if entry["run"] is None:
+            found[path.name] = "never run"
+        elif entry["code"] != code_hash(path.read_text(encoding="utf-8")):
+            found[path.name] = f"changed since its run on {entry['run']}"
+    return found
+
+
+def save(record: dict) -> None:
+    """Write the record whole, or not at all."""
+    fresh = RECORD.with_suffix(".new")
+    fresh.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+    fresh.replace(RECORD)
+
+
+def mark_stale(record: dict) -> int:
+    """Say in the record which files (but experiments) changed since they were run; returns how many are marked."""
+    from tests.encodings.kept import experiments
+
+    states = {name: why for name, why in stale(record).items() if Path(name).stem not in experiments()}
+    for name in states:
+        record["files"].setdefault(name, {"mutants": 0, "killed": 0, "run": None, "code": ""})
+    for name, entry in record["files"].items():
+        entry["stale"] = name in states
+    save(record)
+    for name, why in states.items():
+        print(f"{name}: {why}. Run: python3 tasks.py mutate --only {Path(name).stem}")
+    return len(states)
 
 
 class Computed(ast.NodeTransformer):
@@ -158,6 +210,12 @@ def preload() -> None:
             importlib.import_module(name)
 
 
+def guards(stem: str) -> list[str]:
+    """The tests of a file, in the order in which they run."""
+    own = [name for name in GUARDS.get(stem, [stem]) if (ROOT / "tests" / "encodings" / f"test_{name}.py").exists()]
+    return list(dict.fromkeys([*FIRST, *own, *COMMON]))
+
+
 def oracle_tests() -> dict[str, list[str]]:
     """Tests marked as oracles, by the file whose functions they compare. (In a process of its own: it imports all.)"""
     script = (
@@ -179,7 +237,7 @@ def start(stem: str, source: str, limit: int, oracles: list[str]) -> int:
     child = os.fork()
     if child:
         return child
-    import resource
+    import resource  # not on Windows, like fork
 
     import pytest
 
@@ -192,7 +250,7 @@ def start(stem: str, source: str, limit: int, oracles: list[str]) -> int:
     sys.meta_path.insert(0, Mutant(f"helpers.encodings.{stem}", FOLDER / f"{stem}.py", source))
     options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
     runs = [[*options, *dict.fromkeys(oracles)]] if oracles else []
-    for guard in dict.fromkeys([*FIRST, *GUARDS.get(stem, []), *COMMON]):
+    for guard in guards(stem):
         # A mutant of one scheme cannot show in the tests of another.
         only = ["-k", stem] if guard in ("model", *FIRST) and stem != "base" else []
         runs.append([*options, *only, str(ROOT / "tests" / "encodings" / f"test_{guard}.py")])
@@ -225,12 +283,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--survivors", action="store_true", help="only the mutants that survived last time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tested at a time")
     parser.add_argument("--limit", type=int, default=300, help="seconds of the processor that a mutant may take")
+    parser.add_argument("--mark-stale", action="store_true", help="run nothing; record which files changed since")
     args = parser.parse_args(argv)
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"files": {}, "survivors": []}
+    if args.mark_stale:
+        print(f"files whose mutants are to be run again: {mark_stale(record)}")
+        return 0
     if not hasattr(os, "fork"):
         raise Stop("each mutant is tested in a forked process, which Windows does not have: use Linux, macOS or WSL.")
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"files": {}, "survivors": []}
     known = {(s["file"], s["from"], s["to"]): s["why"] for s in record["survivors"]}
+    if args.survivors:
+        changed = stale(record)
+        for name in sorted(f"{stem}.py" for stem in args.only if f"{stem}.py" in changed):
+            print(f"left out: {name} ({changed[name]}): its survivors are lines of other code; run it in full")
+        args.only = [stem for stem in args.only if f"{stem}.py" not in changed]
     jobs = []
+    hashes = {stem: code_hash((FOLDER / f"{stem}.py").read_text(encoding="utf-8")) for stem in args.only}
     for stem in args.only:
         found = mutants(FOLDER / f"{stem}.py")
         if args.survivors:
@@ -239,9 +307,9 @@ def main(argv: list[str] | None = None) -> int:
             found = random.Random(0).sample(found, args.sample)
         jobs += [(stem, what, source) for what, source in found]
     preload()
-    guards = dict.fromkeys([*FIRST, *itertools.chain(*(GUARDS.get(stem, []) for stem in args.only)), *COMMON])
     options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
-    tests = [*(f"tests/encodings/test_{guard}.py" for guard in guards), "tests/encodings/test_oracles.py"]
+    all_guards = dict.fromkeys(itertools.chain(*(guards(stem) for stem in args.only)))
+    tests = [*(f"tests/encodings/test_{guard}.py" for guard in all_guards), "tests/encodings/test_oracles.py"]
     if subprocess.run([sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT).returncode:
         print("tests are red before any mutation")
         return 1
@@ -256,14 +324,16 @@ def main(argv: list[str] | None = None) -> int:
         if open_jobs[stem] or args.sample:
             continue
         mine = [s | {"why": known.get((s["file"], s["from"], s["to"]), "")} for s in left if s["file"] == f"{stem}.py"]
-        total = sum(job[0] == stem for job in jobs)
         if args.survivors:
-            total = record["files"][f"{stem}.py"]["mutants"]
-        record["files"][f"{stem}.py"] = {"mutants": total, "killed": total - len(mine)}
+            entry = record["files"][f"{stem}.py"]
+        else:
+            entry = {"mutants": sum(job[0] == stem for job in jobs), "run": time.strftime("%Y-%m-%d")}
+        total = entry["mutants"]
+        entry |= {"killed": total - len(mine), "code": hashes[stem], "stale": False}
+        record["files"][f"{stem}.py"] = entry
         others = [s for s in record["survivors"] if s["file"] != f"{stem}.py"]
         record["survivors"] = sorted([*others, *mine], key=lambda s: (s["file"], s["from"], s["to"]))
-        record["date"] = time.strftime("%Y-%m-%d")
-        RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        save(record)
         print(f"{stem}: {total - len(mine)} of {total} killed, {time.time() - begun:.0f} s", flush=True)
     print(f"{len(jobs) - len(left)} of {len(jobs)} mutants killed, {time.time() - begun:.0f} s")
     unargued = [] if args.sample else [s for s in record["survivors"] if not s["why"]]
