@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from .common import many, plain, say
+from .common import Stop, many, plain, say
 from .execution import jobs
 from .processes import recorded, side_by_side, tee
 from .project import Project
@@ -21,6 +21,7 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
     parser = argparse.ArgumentParser(
         prog="tasks.py test", description="Lint, tests, and the notebooks against their saved outputs."
     )
+    parser.add_argument("tests", nargs="*", metavar="PATH", help="only these files or folders of tests/")
     parser.add_argument("--only", metavar="NN", help="only these notebooks")
     parser.add_argument("--lint", action="store_true", help="only ruff")
     parser.add_argument("--unit", action="store_true", help="only tests/")
@@ -31,8 +32,12 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
     args = parser.parse_args(argv)
     args.project = project or Project()
     args.paths = args.project.select(args.only)
+    for test in args.tests:
+        if not (args.project.root / test.partition("::")[0]).exists():
+            raise Stop(f"{test!r} is not there. Name a file or folder as from the course's folder: tests/notebooks")
     chosen = [stage for stage in STAGES if getattr(args, stage)]
-    args.stages = chosen or (["notebooks"] if args.only else list(STAGES))
+    some = (["unit"] if args.tests else []) + (["notebooks"] if args.only else [])
+    args.stages = list(dict.fromkeys(chosen + some)) or list(STAGES)
     return args
 
 
@@ -88,11 +93,11 @@ def main(argv: list[str], project: Project | None = None) -> int:
         codes = [tee(command, root)[0] for command in commands]
         results["lint"] = (any(codes), time.perf_counter() - begun, "")
     if "unit" in args.stages:
-        begun = stage("tests: pytest tests")
+        begun = stage(f"tests: pytest {' '.join(args.tests or ['tests'])}")
         options = ["--color=no", "--continue-on-collection-errors", "--durations=10"]
         options += ["-m", "not slow"] if args.fast else []
         options += ["--nightly"] if args.nightly else []
-        code, output = tee([sys.executable, "-m", "pytest", "tests", *options], root)
+        code, output = tee([sys.executable, "-m", "pytest", *(args.tests or ["tests"]), *options], root)
         closings.append(closing(output))
         results["tests"] = (code != 0, time.perf_counter() - begun, closing(output))
     if "notebooks" in args.stages:

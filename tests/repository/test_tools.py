@@ -706,6 +706,17 @@ def test_every_stage_runs_and_a_failure_counts(course, monkeypatch, capsys):
     assert check.main([], course) == 0
 
 
+def test_some_tests_alone(course, monkeypatch):
+    started = []
+    monkeypatch.setattr(check, "tee", lambda command, _: started.append(command[3:]) or (0, "== 1 passed in 0.1s =="))
+    (course.root / "tests" / "notebooks").mkdir(parents=True)
+    assert check.main(["tests/notebooks"], course) == 0
+    assert len(started) == 1 and started[0][0] == "tests/notebooks"
+    assert check.parse(["tests/notebooks", "--only", "2"], course).stages == ["unit", "notebooks"]
+    with pytest.raises(Stop, match="'tests/nothing' is not there"):
+        check.parse(["tests/nothing"], course)
+
+
 def test_lab_opens_one_notebook_and_passes_options_on(course, monkeypatch):
     started = []
     monkeypatch.setattr(lab, "call", lambda command, folder: started.append((command[3:], folder)) or 0)
