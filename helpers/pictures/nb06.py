@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..encodings.extension import RULES, extend, longrope_example, rotations
 from ..encodings.rope import rope_frequencies
+from ..explain import TICKS
 from ..plotting import ACCENT, INK, MUTED
 
 if TYPE_CHECKING:
@@ -65,11 +66,19 @@ ROWS = (
 )  # fmt: skip
 
 
+def turns_axis(ax: plt.Axes, turns: np.ndarray, length: int) -> dict[float, float]:
+    """Mark an axis of pairs with their full turns over ``length``, (pairs,) falling. Returns {turns marked: where}."""
+    ticks = [t for t in TICKS if turns.min() <= t <= turns.max()]
+    where = {t: np.interp(-math.log(t), -np.log(turns), np.arange(len(turns))) for t in ticks}
+    ax.set_xticks(list(where.values()), [f"{t:g}" for t in where])
+    ax.set_xlabel(f"full turns of the pair over the trained length of {length:,} (fast pairs left, slow right)")
+    return where
+
+
 def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, length: int = 4096) -> plt.Figure:
     """What every rule does to every frequency: one row a rule, one column a pair, color the slow-down."""
     rows = slow_downs(factor, head_dim, base, length)
     turns = rotations(rope_frequencies(head_dim, base), length).numpy()
-    pairs = len(turns)
     fig, ax = plt.subplots(figsize=(8, 5.2))
     image = np.stack([np.where(np.isfinite(rows[r]), rows[r], np.nan) for r in ROWS])
     cmap = plt.get_cmap("cividis").with_extremes(bad="#f2d5c4", over="#ffffff")
@@ -79,14 +88,11 @@ def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, lengt
     ax.set_yticks(range(len(ROWS)), [STYLES[r]["label"] for r in ROWS])
     for edge in range(1, len(ROWS)):
         ax.axhline(edge - 0.5, color="white", linewidth=3)
-    ticks = [t for t in (300, 100, 32, 10, 4, 1, 0.3, 0.1) if turns.min() <= t <= turns.max()]
-    where = [np.interp(-math.log(t), -np.log(turns), np.arange(pairs)) for t in ticks]
-    ax.set_xticks(where, [f"{t:g}" for t in ticks])
-    ax.set_xlabel(f"full turns of the pair over the trained length of {length:,} (fast pairs left, slow right)")
+    where = turns_axis(ax, turns, length)
     for t, text in ((32, "beta 32"), (1, "one turn")):
-        if t in ticks:
-            ax.axvline(where[ticks.index(t)], color="white", linewidth=1.2, linestyle="--")
-            ax.text(where[ticks.index(t)], -0.62, text, ha="center", va="bottom", fontsize=8, color=INK)
+        if t in where:
+            ax.axvline(where[t], color="white", linewidth=1.2, linestyle="--")
+            ax.text(where[t], -0.62, text, ha="center", va="bottom", fontsize=8, color=INK)
     stopped = np.flatnonzero(~np.isfinite(rows["p_rope"]))
     if len(stopped):
         ax.text(stopped.mean(), len(ROWS) - 1, "stopped", ha="center", va="center", fontsize=8, color=INK)

@@ -30,6 +30,7 @@ from helpers.encodings.config import (
 from helpers.encodings.extension import RULES, ntk_aware, rotations, temperature_factor, yarn
 from helpers.encodings.rope import rope_frequencies
 from tests.papers import rotations as closed_forms
+from tools.evidence import PAPERS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "helpers" / "data" / "configs"
 SOURCES = json.loads((CONFIGS / "sources.json").read_text(encoding="utf-8"))
@@ -60,20 +61,20 @@ A_FEW = torch.tensor([[3, 70]])
 CASES = [(name, layer_type) for name in ROTARY for layer_type in kinds_of_layers(name)]
 
 
-def in_transformers(name: str):
-    """The file as transformers' configuration class reads it."""
+def in_transformers(config: dict):
+    """A configuration as transformers' class reads it."""
     transformers = pytest.importorskip("transformers")
-    text = copy.deepcopy(language_model(published(name)))
+    text = copy.deepcopy(language_model(config))
     kind = text.pop("model_type")
     if kind == "phi3_v":  # "su" is no longer known there
         text["rope_scaling"]["type"] = "longrope"
     return transformers.CONFIG_MAPPING[STAND_IN.get(kind, kind)](**text)
 
 
-def by_transformers(name: str, layer_type: str | None, seq_len: int | None = None) -> tuple[torch.Tensor, float]:
+def by_transformers(config: dict, layer_type: str | None, seq_len: int | None = None) -> tuple[torch.Tensor, float]:
     """inv_freq (float32) and attention factor of transformers' own function for the kind."""
     utils = pytest.importorskip("transformers.modeling_rope_utils")
-    config = in_transformers(name)
+    config = in_transformers(config)
     if not getattr(config, "rope_parameters", None):  # GPT-J and RoFormer: a constant of their code
         dim = {"gptj": "rotary_dim"}.get(config.model_type)
         dim = getattr(config, dim) if dim else config.hidden_size // config.num_attention_heads
@@ -124,13 +125,13 @@ def test_every_configuration_names_the_published_file_it_was_read_from():
 def test_published_configurations_are_read_as_transformers_reads_them(name, layer_type):
     for seq_len in lengths(name, layer_type):
         ours = from_config(published(name), seq_len=seq_len, layer_type=layer_type)
-        freq, factor = by_transformers(name, layer_type, seq_len)
+        freq, factor = by_transformers(published(name), layer_type, seq_len)
         assert ours.inv_freq.dtype == torch.float64 and ours.inv_freq.shape == freq.shape
         assert torch.allclose(ours.inv_freq, freq.double(), rtol=3e-6, atol=1e-12), seq_len
         assert ours.attention_factor == factor, seq_len
 
 
-@pytest.mark.oracle("config.from_config", against="closed form of the paper")
+@pytest.mark.oracle("config.from_config", against=PAPERS)
 @pytest.mark.parametrize(
     ("name", "seq_len", "form"),
     [
@@ -197,7 +198,7 @@ def test_width_place_and_layout_of_the_rotated_channels(name, layer_type, head_d
 )
 def test_deepseeks_temperature_is_in_the_softmax_scale_and_not_in_cos_and_sin(name, module):
     modeling = pytest.importorskip(f"transformers.models.{module}.modeling_{module}")
-    config, found = in_transformers(name), read(name)
+    config, found = in_transformers(published(name)), read(name)
     theirs = modeling.yarn_apply_mscale(config.rope_parameters, config.qk_head_dim**-0.5)
     assert math.isclose(found.scale, theirs, rel_tol=1e-15)  # they square in another order
     assert found.attention_factor == 1.0
@@ -263,7 +264,7 @@ def test_layer_types_are_those_of_transformers_also_where_the_file_does_not_list
     text.pop("layer_types", None)
     if isinstance(text.get("sliding_window_pattern"), str):
         text["sliding_window_pattern"] = 4
-    assert list(layer_types(text)) == in_transformers(name).layer_types
+    assert list(layer_types(text)) == in_transformers(published(name)).layer_types
 
 
 SMOLLM3 = {
@@ -718,7 +719,7 @@ def test_the_layout_of_every_family_is_that_of_its_code():
         names = [n for n in ("rotate_half_llm", "rotate_half", "rotate_every_two") if hasattr(module, n)]
         if family == "deepseek_v3":  # reorders, then turns halves: the same logits
             assert hasattr(module, "apply_rotary_pos_emb_interleave")
-            layout = "interleaved" if in_transformers("deepseek-v3").rope_interleave else "half"
+            layout = "interleaved" if in_transformers(published("deepseek-v3")).rope_interleave else "half"
         elif family == "gpt_oss":
             layout = turned(lambda v: module._apply_rotary_emb(v, torch.zeros(4), torch.ones(4)))  # noqa: B023
         elif names:

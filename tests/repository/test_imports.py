@@ -28,12 +28,12 @@ MAY_IMPORT = {
     "studies": "validate progress encodings model store corpus training race record",
     "pretrained": "validate progress encodings model store corpus",
     "plotting": "validate encodings",
+    "explain": "validate encodings",
     "facts": "",
     "knobs": "validate",
     "display": "validate store plotting facts knobs",
-    "pictures": "validate encodings corpus plotting",
+    "pictures": "validate encodings corpus plotting explain",
     "explore": "validate encodings plotting",
-    "explain": "validate encodings plotting",
     "scorecard": "validate encodings model",
     "exercises": "validate encodings model pretrained scorecard",
 }
@@ -113,6 +113,7 @@ def loaded_by(code: str) -> set[str]:
         "import helpers",
         "from helpers.encodings import RoPE; RoPE(8)",
         "from helpers.model import CausalLM; CausalLM(5)",
+        "from tools.explain import main; main(['helpers/data/configs/qwen2.5-7b-instruct.json', '--target', '131072'])",
     ],
 )
 def test_an_encoding_and_the_model_need_torch_and_nothing_else_of_weight(code):
