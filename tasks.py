@@ -67,6 +67,7 @@ COMMANDS = {
     "stamp": Command("tools.stamp", "read", "regenerate what comes from project.json", early=True),
     "record": Command("tools.record", "read", "record a study again: results/"),
     "bench": Command("tools.bench", "test", "measure speed and memory"),
+    "evidence": Command("tools.evidence", "test", "write tests/README.md: what the tests vouch for"),
     "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),
     "pretrained": Command("tools.pretrained", "read", "install the opt-in pretrained models", early=True),
     "explain": Command("tools.explain", "read", "what a model's configuration says about its positions", early=True),

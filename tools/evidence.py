@@ -1,7 +1,4 @@
-"""What vouches for what: reads the marks of the tests and writes tests/README.md.
-
-    python tools/evidence.py          write the page
-    python tools/evidence.py --check  fail if it is not current (a test does this too)
+"""`tasks.py evidence`: what vouches for what. Reads the marks of the tests and writes tests/README.md.
 
 A test marked ``@pytest.mark.oracle("rope.RoPE", against="transformers: Llama")`` compares a function of helpers with an
 implementation that is not ours. Every public function of the rooms COMPUTING needs such a test, or stands in ELSEWHERE
@@ -10,6 +7,7 @@ with the reason why it needs none. Functions of other rooms may have one, and ar
 
 from __future__ import annotations
 
+import argparse
 import ast
 import collections
 import functools
@@ -18,15 +16,15 @@ import inspect
 import json
 import pkgutil
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import helpers
+from helpers.store import write_whole
+
+from .common import say
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT)) if str(ROOT) not in sys.path else None
-
-import helpers  # noqa: E402
-
 PAGE = ROOT / "tests" / "README.md"
 MUTANTS = ROOT / "tests" / "mutants.json"
 PAPERS = "closed form of the paper"
@@ -153,7 +151,7 @@ def mistakes() -> list[str]:
 TEMPLATE = """# What the tests vouch for
 
 Readers copy this code into their models, so it is held to the standard of a numerics library. This page is written by
-`python tools/evidence.py` from the tests themselves; a test fails when it is not current.
+`python3 tasks.py evidence` from the tests themselves; a test fails when it is not current.
 
 - **Oracles** (below): every function that computes an encoding, a bias or a frequency rule is compared with an
   implementation that is not ours.
@@ -245,15 +243,10 @@ def page() -> str:
     )
 
 
-def main() -> int:
-    """Write tests/README.md, or compare it."""
-    text = page()
-    if "--check" in sys.argv:
-        return 0 if PAGE.read_text(encoding="utf-8") == text else 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)}: {sum(e.cases for e in oracles()):,} comparisons in {len(oracles())} tests")
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tasks.py evidence", description="Write tests/README.md from the tests.")
+    parser.parse_args(argv)
+    write_whole(PAGE, page().encode())
+    comparisons = sum(entry.cases for entry in oracles())
+    say(f"{PAGE.relative_to(ROOT).as_posix()}: {comparisons:,} comparisons in {len(oracles())} tests")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

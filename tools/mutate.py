@@ -13,7 +13,7 @@ value (annotations, docstrings, messages of errors) are left out. Linux and macO
 Counts and survivors are kept in tests/mutants.json, where each survivor has a reason ("why") written by hand, and each
 file the date of its run and a hash of the code that was mutated. A test fails when a file's code is another and the
 record does not say so. A file that was sampled is not recorded. The command fails if a survivor has no reason.
-Then: python tools/evidence.py.
+Then: python3 tasks.py evidence.
 """
 
 from __future__ import annotations

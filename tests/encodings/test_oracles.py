@@ -2,8 +2,7 @@
 
 The closed forms (tests/papers) are written from the papers, one scalar at a time with 30 digits, by someone who had not
 seen helpers. Outside packages vouch for the same functions in the tests of each family; tests marked ``oracle`` say for
-which, and tools/evidence.py lists them all in tests/EVIDENCE.md. Where packages disagree, the test says which
-convention is asked for.
+which, and tests/README.md lists them all. Where packages disagree, the test says which convention is asked for.
 
 Tolerances are counted, not tuned. A number kept in a format of p bits is off by at most a relative u = 2^-p: 2^-53 in
 float64, 2^-24 in float32, 2^-8 in bfloat16. A bound is the number of such roundings on the way, rounded up, times u of

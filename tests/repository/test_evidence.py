@@ -57,4 +57,4 @@ def test_mutants_are_argued():
 
 
 def test_the_page_is_current():
-    assert evidence.PAGE.read_text(encoding="utf-8") == evidence.page(), "run python tools/evidence.py"
+    assert evidence.PAGE.read_text(encoding="utf-8") == evidence.page(), "run: python3 tasks.py evidence"

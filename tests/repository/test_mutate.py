@@ -25,7 +25,7 @@ def test_the_record_says_which_files_changed_since_their_mutants_ran():
     marked = {name for name, entry in record["files"].items() if entry["stale"]}
     unsaid = {name: why for name, why in changed.items() if name not in marked}
     remedy = "run `python3 tasks.py mutate --only NAME` (minutes), or say so: `python3 tasks.py mutate --mark-stale`"
-    assert not unsaid, f"{unsaid}: {remedy}; then `python tools/evidence.py`"
+    assert not unsaid, f"{unsaid}: {remedy}; then python3 tasks.py evidence"
     assert marked <= set(changed), f"{sorted(marked - set(changed))} are marked and current: mutate --mark-stale"
     if changed:
         warnings.warn(f"mutants to be run again: {changed}", stacklevel=1)
