@@ -20,8 +20,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .validate import require
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -30,6 +28,13 @@ RESULTS = ROOT / "results"
 WINDOWS = os.name == "nt"
 PATIENCE = 60.0
 """Seconds to wait for a lock. It is held while a small file is read and written, never while something trains."""
+
+
+def _require(*words: Any) -> None:
+    """validate.require. Its module needs torch, and tasks.py reads this one before there is an environment."""
+    from .validate import require
+
+    require(*words)
 
 
 class OtherSettings(RuntimeError):
@@ -313,7 +318,7 @@ class Study:
 
     def key(self, **columns: Any) -> tuple[Any, ...]:
         """The run of these columns (ValueError if they are not the study's)."""
-        require(set(columns) == set(self.run), "columns", sorted(columns), f"a run of {self.name} has {self.run}.")
+        _require(set(columns) == set(self.run), "columns", sorted(columns), f"a run of {self.name} has {self.run}.")
         return tuple(columns[c] for c in self.run)
 
     def recorded(self) -> list[tuple[Any, ...]]:
@@ -346,10 +351,10 @@ class Study:
         self.key(**run.key)
         for entry in (*run.rows, *run.curves):
             extra = set(entry) - {*self.at, "score", "value", "values"}
-            require(not extra, "rows", sorted(extra), f"columns of {self.name} are {self.at}, score, value.")
+            _require(not extra, "rows", sorted(extra), f"columns of {self.name} are {self.at}, score, value.")
         for part in (run.rows, run.curves):
             twice = len(part) - len({_place(entry) for entry in part})
-            require(not twice, "rows", f"{twice} twice", "one number a place and score.")
+            _require(not twice, "rows", f"{twice} twice", "one number a place and score.")
         with locked(self.about):
             self.recorded()  # refuses other settings
             runs = self._load() if self.about.exists() else {}
