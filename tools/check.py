@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from .common import Stop, many, plain, say
+from .common import Stop, many, plain, positive, say
 from .execution import jobs
 from .processes import recorded, side_by_side, tee
 from .project import Project
@@ -28,7 +28,7 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
     parser.add_argument("--notebooks", action="store_true", help="only the notebooks")
     parser.add_argument("--fast", action="store_true", help="leave out the tests marked slow")
     parser.add_argument("--nightly", action="store_true", help="also the tests marked nightly")
-    parser.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (as many as cores and memory allow)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="notebooks at a time (as cores and memory allow)")
     args = parser.parse_args(argv)
     args.project = project or Project()
     args.paths = args.project.select(args.only)

@@ -11,7 +11,7 @@ from typing import Any
 
 from helpers.store import write_whole
 
-from .common import Stop, many, say
+from .common import Stop, many, positive, say
 from .execution import jobs, progress_of, run
 from .figures import check_writable, drawn_by_another_matplotlib, here, install, report
 from .notebook import canonical, doubtful, read
@@ -26,7 +26,7 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
         " one, pictures within the tolerance of another processor, is left as it is.",
     )
     parser.add_argument("--only", metavar="NN", help="some notebooks, e.g. 02 or 2,4")
-    parser.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (as many as cores and memory allow)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="notebooks at a time (as cores and memory allow)")
     parser.add_argument("--redraw", action="store_true", help="replace every picture, as for a new matplotlib")
     args = parser.parse_args(argv)
     args.project = project or Project()

@@ -16,7 +16,7 @@ from typing import Any
 
 from helpers import store
 
-from .common import Stop, many, say
+from .common import Stop, many, positive, say
 from .execution import jobs, progress_of, run
 from .parameters import parse as parse_parameters
 from .processes import side_by_side
@@ -36,7 +36,7 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
     parser.add_argument("--only", metavar="NN", help="some notebooks, e.g. 02 or 2,4")
     parser.add_argument("-p", "--parameter", action="append", nargs="+", metavar="NAME=VALUE", help="a parameter")
     parser.add_argument("--out", metavar="DIR", help="write there instead of figures/")
-    parser.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (as many as cores and memory allow)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="notebooks at a time (as cores and memory allow)")
     args = parser.parse_args(argv)
     args.project = project or Project()
     args.paths = args.project.select(args.only)

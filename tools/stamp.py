@@ -268,7 +268,7 @@ def main(argv: list[str], project: Project | None = None) -> int:
     }
     names = ", ".join(course.shown(path) for path in stale)
     if args.check:
-        other = [course.shown(path) for path in unformatted(course.all()) if path not in stale]
+        other = [course.shown(path) for path in unformatted(course, course.all()) if path not in stale]
         problems = [f"not current: {names}. Run: python3 tasks.py stamp"] if stale else []
         problems += [f"not in the course's form: {', '.join(other)}. Run: python3 tasks.py format"] if other else []
         if problems:

@@ -6,6 +6,7 @@ Tiny notebooks are executed in a miniature of the course.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -557,6 +558,29 @@ def test_format_saves_what_an_editor_changed_without_running_it(course, capsys):
     assert format.main([], course) == 0
     assert path.read_bytes() == formatted.replace(b'"source": []', b'"source": [\n    "A typo, corrected"\n   ]', 1)
     assert "02_sinusoidal.ipynb" in capsys.readouterr().out
+
+
+def test_format_puts_back_the_picture_that_jupyterlab_drew_over(course):
+    """It draws its own as soon as the mouse enters an interactive figure, and saves it with the notebook."""
+    from PIL import Image
+
+    path, saved, buffer = the_notebook(course), picture(), io.BytesIO()
+    Image.new("RGB", (30, 20), "white").save(buffer, "png")
+    (course.figures / "02_loss.png").write_bytes(saved)
+    for drawn, kept in ((buffer.getvalue(), saved), (picture("another"), picture("another")), (saved, saved)):
+        notebook = run_of(outputs("a", drawn))
+        path.write_text(nbformat.writes(notebook), encoding="utf-8")
+        assert format.main([], course) == 0
+        shown = load(path)["cells"][0]["outputs"][1]["data"]["image/png"]
+        assert base64.b64decode("".join(shown)) == kept
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+@pytest.mark.parametrize("tool", [figures, execute, check], ids=["figures", "execute", "test"])
+def test_a_number_of_jobs_starts_at_one(course, tool, number, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--jobs", number], course)
+    assert f"'{number}' is not a number from 1 up" in capsys.readouterr().err
 
 
 def test_stamp_names_the_command_that_helps(course):
