@@ -65,7 +65,7 @@ COMMANDS = {
     "test": Command("tools.check", "test", "lint, tests, and the notebooks against their saved outputs", early=True),
     "format": Command("tools.format", "read", "save notebooks in the course's form, without running them", early=True),
     "stamp": Command("tools.stamp", "read", "regenerate what comes from project.json", early=True),
-    "record": Command("tools.record", "read", "record a study again: results/"),
+    "record": Command("tools.record", "read", "list the studies under results/, or record one again", early=True),
     "bench": Command("tools.bench", "test", "measure speed and memory"),
     "evidence": Command("tools.evidence", "test", "write tests/README.md: what the tests vouch for"),
     "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),

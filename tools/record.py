@@ -58,6 +58,24 @@ def listing() -> str:
     )
 
 
+def parse(argv: list[str]) -> tuple[str, list[str]]:
+    """The study to record and its options. Where none is named the list of studies is printed and nothing else done.
+
+    Raises:
+        SystemExit: after the list.
+        Stop: on an unknown study.
+    """
+    if not argv or argv[0] in ("-h", "--help", "--list"):
+        say(listing())
+        raise SystemExit(0)
+    study, *options = argv
+    if study not in STUDIES:
+        close = difflib.get_close_matches(study, STUDIES, 1, 0.5)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise Stop(f"no study {study!r}.{hint} There are: {', '.join(STUDIES)}.")
+    return study, options
+
+
 def main(argv: list[str]) -> int:
     """List the studies, or record one: what is missing is run, what is there stays.
 
@@ -65,14 +83,7 @@ def main(argv: list[str]) -> int:
         Stop: on an unknown study, and with one line for whatever a user can mend: something that is not installed,
             settings that differ, a file that cannot be read.
     """
-    if not argv or argv[0] in ("-h", "--help", "--list"):
-        say(listing())
-        return 0
-    study, *options = argv
-    if study not in STUDIES:
-        close = difflib.get_close_matches(study, STUDIES, 1, 0.5)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise Stop(f"no study {study!r}.{hint} There are: {', '.join(STUDIES)}.")
+    study, options = parse(argv)
     from helpers import corpus, store
     from helpers.pretrained import weights
 

@@ -263,6 +263,11 @@ def test_help_needs_only_the_standard_library(name):
     assert done.returncode == 0 and f"tasks.py {name}" in done.stdout, done.stderr
 
 
+def test_the_list_of_studies_needs_no_set_up():
+    done = subprocess.run([sys.executable, "-S", str(ROOT / "tasks.py"), "record"], capture_output=True, text=True)
+    assert done.returncode == 0 and "retrieval" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("name", ["lab", "figures", "execute", "test"])
 def test_a_mistyped_notebook_costs_no_set_up(course, monkeypatch, name, capsys):
     monkeypatch.setattr(tasks, "set_up", lambda *_: pytest.fail("an environment was made"))
