@@ -206,7 +206,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(d_model, n_heads, n_kv_heads, i) for i in range(n_layers))
         self.norm = nn.LayerNorm(d_model)
         self.lm_head = nn.Linear(d_model, out_dim, bias=False)
-        shape = {"d_model": d_model, "n_heads": n_heads, "head_dim": d_model // n_heads}
+        shape = {"d_model": d_model, "n_heads": n_heads, "head_dim": d_model // n_heads, "n_layers": n_layers}
         for name, value in shape.items():  # broadcasting would hide most misfits
             stated = getattr(self.encoding, name, value)
             require(stated == value, f"encoding.{name}", stated, f"this model has {name}={value}; build it for that.")

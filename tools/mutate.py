@@ -48,7 +48,8 @@ GUARDS = {
     "cope": ["biases", "alibi"], "deberta": ["relative"],
     "extension": ["extension"], "fire": ["biases", "alibi"], "kerple": ["biases", "alibi"], "learned": ["learned"],
     "pope": ["pope"], "rope": ["rope"], "sandwich": ["biases", "alibi"], "shaw": ["relative"],
-    "sinusoidal": ["sinusoidal"], "t5": ["relative"], "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],
+    "sinusoidal": ["sinusoidal"], "t5": ["relative"], "temperature": ["layers"],
+    "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],
 }  # fmt: skip
 # A file that is not listed here is guarded by the tests of its name.
 COMMON = ["callers", "contract", "validate", "model"]

@@ -11,6 +11,7 @@ from ..validate import one_of, positive_int, require
 from .alibi import ALiBi
 from .axial import AxialRoPE, MRoPE
 from .base import Encoding, NoEncoding, positions
+from .combine import Combined, PerLayer
 from .config import RotaryParameters, from_config, layer_types
 from .cope import CoPE
 from .deberta import DeBERTa
@@ -23,6 +24,7 @@ from .sandwich import Sandwich
 from .shaw import Shaw
 from .sinusoidal import Sinusoidal
 from .t5 import T5
+from .temperature import PositionTemperature
 from .window import SlidingWindow
 from .xpos import XPos
 
@@ -97,6 +99,9 @@ __all__ = [
     "Sandwich",
     "CoPE",
     "SlidingWindow",
+    "PositionTemperature",
+    "PerLayer",
+    "Combined",
     "from_config",
     "layer_types",
     "RotaryParameters",

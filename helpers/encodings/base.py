@@ -33,8 +33,8 @@ class Encoding(nn.Module):
         scale: softmax scale of the attention logits. None means 1/sqrt(head_dim).
         needs_weights: True if ``values`` is used. The model must then form the attention weights explicitly.
         axes: coordinates of a position: 1 takes positions (B or 1, T), n > 1 takes (B or 1, T, n) as well or instead.
-        d_model, n_heads, head_dim: what a scheme was built for, as far as it has them; a model of another shape refuses
-            the scheme, because broadcasting would hide the misfit.
+        d_model, n_heads, head_dim, n_layers: what a scheme was built for, as far as it has them; a model of another
+            shape refuses the scheme, because broadcasting would hide the misfit.
     """
 
     scale: float | None = None

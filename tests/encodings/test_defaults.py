@@ -55,6 +55,8 @@ DEFAULTS = {
     "sinusoidal.Sinusoidal": BASE | {"gain": 1.0},
     "t5.t5_buckets": BUCKETS,
     "t5.T5": BUCKETS | {"std": 0.0, "gain": 1.0},  # gain: ours
+    "temperature.position_temperature": {"shift": 0},
+    "temperature.PositionTemperature": {"shift": 0},
     "xpos.xpos_decay": {"gamma": 0.4},
     "xpos.XPos": BASE | {"gamma": 0.4, "scale_base": 512.0, "center": 0.0},
 }

@@ -25,13 +25,16 @@ from helpers.encodings import (
     T5,
     ALiBi,
     AxialRoPE,
+    Combined,
     CoPE,
     DeBERTa,
     Kerple,
     Learned,
     MRoPE,
     NoEncoding,
+    PerLayer,
     PoPE,
+    PositionTemperature,
     RoPE,
     Sandwich,
     Shaw,
@@ -76,6 +79,7 @@ from helpers.encodings.sinusoidal import (
     sinusoidal_table,
 )
 from helpers.encodings.t5 import t5_buckets
+from helpers.encodings.temperature import position_temperature
 from helpers.encodings.window import window_bias
 from helpers.encodings.xpos import xpos_decay
 from helpers.model import CausalLM, Encoder, causal_mask
@@ -854,6 +858,55 @@ def test_cope_bias(d, t, max_pos, dtype):
     step = (q.double() @ table.diff(dim=0).T).abs().amax()
     bound = step * t * (logit / 4 + 2 * u(dtype)) + (d + 6) * u(dtype) * (largest(q).amax() * largest(table).amax())
     within(found, expected, bound.item())
+
+
+# ------------------------------------------------------------------------------------- mixtures, and a temperature
+
+
+@oracle("temperature.position_temperature", "temperature.PositionTemperature")
+@dtypes
+@pytest.mark.parametrize("a, length, shift", [(0.1, 8192, 1), (0.7, 3, 0), (0.1, 1, 5)])
+def test_temperature_by_position(a, length, shift, dtype):
+    pos = torch.tensor([[0, 1, 2, 3, 8190, 8191, 100_000, -4]])
+    expected = exact([[biases.position_temperature(p, a, length, shift) for p in pos[0].tolist()]])
+    within(position_temperature(pos, a, length, shift), expected, 2 * TABLE * expected)
+    enc = PositionTemperature(a, length, shift).to(dtype)
+    q, k = draw(1, 2, 8, 3, dtype=dtype), draw(1, 1, 8, 3, seed=1, dtype=dtype)
+    turned, same = enc.rotate(q, k, enc.prepare(pos, pos, None), 0)
+    assert same is k and turned.dtype == dtype
+    grown = q.double() * expected[:, None, :, None]
+    within(turned, grown, (2 * TABLE + 2 * u(dtype)) * grown.abs())
+
+
+@oracle("combine.PerLayer", "combine.Combined")
+@dtypes
+def test_logits_of_a_mixture(dtype):
+    """Rotation and window in layer 0 and 2, T5 with its own scale in layer 1; ALiBi beside the window in layer 3."""
+    torch.manual_seed(0)
+    d, t, heads = 8, 5, 2
+    near, table = Combined([RoPE(d), SlidingWindow(3)]), T5(heads, 8, 20, std=1.0)
+    slopes = biases.alibi_slopes(heads)
+    mix = PerLayer([near, table, near, Combined([ALiBi(heads), SlidingWindow(3)])]).to(dtype)
+    pos, (q, k) = places((1, heads, heads, t, d), 40), queries_and_keys((1, heads, heads, t, d), dtype)
+    rows = table.table.weight.detach().double()
+
+    def rope(x, y, n, h, i, j):
+        a, b = (rotations.rope(v, 40 + m, 1e4, "half") for v, m in ((x, i), (y, j)))
+        return sum(c * e for c, e in zip(a, b, strict=True)) / math.sqrt(d) + biases.window(i, j, 3)
+
+    def t5(x, y, n, h, i, j):
+        return sum(c * e for c, e in zip(x, y, strict=True)) + rows[biases.t5_bucket(j - i, 8, 20, False), h].item()
+
+    def alibi(x, y, n, h, i, j):
+        plain = sum(c * e for c, e in zip(x, y, strict=True)) / math.sqrt(d)
+        return plain + biases.alibi(i, j, slopes[h]) + biases.window(i, j, 3)
+
+    state, scale = mix.prepare(pos, pos, None), d**-0.5 if mix.scale is None else mix.scale
+    size = largest(q).amax() * largest(k).amax() + t
+    for layer, form in enumerate((rope, t5, rope, alibi)):
+        a, b = mix.rotate(q, k, state, layer)
+        found = a.double() @ b.double().mT * scale + mix.bias(q, k, state, layer)
+        within(found, each_pair(q, k, form), (16 * TABLE + 8 * u(dtype)) * size)
 
 
 # ------------------------------------------------------------------------------------------------ learned tables

@@ -29,7 +29,7 @@ from tests.encodings.test_extension import options
 # Sensible values, by the name of the argument. A constructor with another required argument must be added here.
 SENSIBLE = {
     "d_model": 32, "n_heads": 4, "head_dim": 8, "max_len": 16, "window": 4, "original_max_position_embeddings": 64,
-    "factor": 2.0,
+    "factor": 2.0, "schemes": [NoEncoding()], "attn_scale": 0.1, "floor_scale": 64,
 }  # fmt: skip
 OF_CLASS = {"MRoPE": {"head_dim": 128}}
 ALIASES = {

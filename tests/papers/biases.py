@@ -42,6 +42,11 @@ def alibi(i: int, j: int, slope: float, future_slope: float | None = None) -> mp
     return -m * abs(i - j)
 
 
+def position_temperature(position: int, a: float, length: int, shift: int) -> mpf:
+    """Llama 4's released code: queries times 1 + a ln(1 + floor((position + shift) / length)), from position 0 on."""
+    return 1 + mpf(a) * mp.log(1 + max(position + shift, 0) // length)
+
+
 def kerple_log(distance: int, r1: float, r2: float) -> mpf:
     """Chi et al. 2022 (KERPLE), logarithmic variant: -r1 log(1 + r2 |m - n|)."""
     return -mpf(r1) * mp.log(1 + mpf(r2) * abs(distance))
