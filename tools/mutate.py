@@ -44,9 +44,11 @@ RECORD = ROOT / "tests" / "mutants.json"
 
 # The tests that guard a file after its oracles (tools/evidence.py). All run before a mutant counts as a survivor.
 GUARDS = {
-    "alibi": ["alibi", "biases"], "axial": ["axial"], "base": [], "config": ["config"],
+    "alibi": ["alibi", "biases"], "axial": ["axial"], "base": [], "combine": ["layers"],
+    "config": ["config"],
     "cope": ["biases", "alibi"], "deberta": ["relative"],
     "extension": ["extension"], "fire": ["biases", "alibi"], "kerple": ["biases", "alibi"], "learned": ["learned"],
+    "mixed": ["axial"],
     "pope": ["pope"], "rope": ["rope"], "sandwich": ["biases", "alibi"], "shaw": ["relative"],
     "sinusoidal": ["sinusoidal"], "t5": ["relative"], "temperature": ["layers"],
     "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],

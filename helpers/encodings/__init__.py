@@ -18,6 +18,7 @@ from .deberta import DeBERTa
 from .fire import FIRE
 from .kerple import Kerple
 from .learned import Learned
+from .mixed import MixedRoPE
 from .pope import PoPE
 from .rope import RoPE
 from .sandwich import Sandwich
@@ -91,6 +92,7 @@ __all__ = [
     "RoPE",
     "AxialRoPE",
     "MRoPE",
+    "MixedRoPE",
     "XPos",
     "PoPE",
     "ALiBi",

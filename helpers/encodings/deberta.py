@@ -7,6 +7,8 @@ r"""Disentangled attention (DeBERTa, He et al. 2020, arXiv 2006.03654, equation 
 
 Content c and relative position r keep vectors of their own; they only meet inside the logits. The equation is the
 paper's. The released code, that of the authors and that of transformers, uses delta(i, j) in the last term too.
+
+Versions 2 and 3 (arXiv 2111.09543) count distances in buckets first: one wide up to half of k, growing beyond.
 """
 
 from __future__ import annotations
@@ -27,6 +29,25 @@ def deberta_index(distance: Tensor, max_distance: int) -> Tensor:
     The sign is the opposite of Shaw's and T5's: row 0 is for keys k or more steps in the *future*.
     """
     return (max_distance - distance).clamp(0, 2 * max_distance - 1)
+
+
+def log_buckets(distance: Tensor, bucket_size: int, max_position: int) -> Tensor:
+    """Signed distances in buckets, as versions 2 and 3 of DeBERTa count them: integers, the shape of ``distance``.
+
+    Args:
+        distance: integers, any shape, either sign (the result has the same).
+        bucket_size: k (256 as published). Distances up to k/2 keep their value.
+        max_position: distance (512 as published) from which on the bucket is k - 1 or more; between them the logarithm
+            counts. What lies beyond is cut by :func:`deberta_index`.
+
+    Source: ``make_log_bucket_position`` in the authors' da_utils.py (logarithm in float32, rounded up, as there), and
+    modeling_deberta_v2 in transformers. They differ beyond max_position only, where the index is cut anyway.
+    """
+    half = bucket_size // 2
+    far = distance.abs().clamp(min=half)  # what is nearer keeps its value
+    share = (far / half).log() / torch.tensor((max_position - 1) / half, device=distance.device).log()
+    bucket = (share * (half - 1)).ceil().long() + half
+    return torch.where(distance.abs() <= half, distance, bucket * distance.sign())
 
 
 def disentangled_terms(
@@ -59,7 +80,13 @@ class DeBERTa(Encoding):
     """Disentangled attention: a table of relative positions with query and key projections of its own."""
 
     def __init__(
-        self, d_model: int, n_heads: int, max_distance: int = 512, n_layers: int = 1, convention: str = "code"
+        self,
+        d_model: int,
+        n_heads: int,
+        max_distance: int = 512,
+        n_layers: int = 1,
+        convention: str = "code",
+        max_position: int | None = None,
     ):
         """Create the table (2 max_distance, d_model), and one pair of projections for each of ``n_layers``.
 
@@ -68,6 +95,8 @@ class DeBERTa(Encoding):
             max_distance: k; further distances share a row.
             n_layers: layers with projections of their own (DeBERTa: all); 1: all layers share one pair.
             convention: "code" or "paper", see :func:`disentangled_terms`.
+            max_position: count distances in :func:`log_buckets` up to this one, max_distance of them to a side
+                (versions 2 and 3: max_distance=256, max_position=512); None: no buckets (version 1).
 
         Raises:
             ValueError: on a bad argument.
@@ -80,12 +109,20 @@ class DeBERTa(Encoding):
         self.scale = (3 * d_model // n_heads) ** -0.5  # three terms, each of the size of q.k
         self.table = nn.Embedding(2 * positive_int("max_distance", max_distance), d_model)
         nn.init.normal_(self.table.weight, std=0.02)
+        self.max_position = max_position
+        if max_position is not None:
+            positive_int("max_distance", max_distance, at_least=2)  # half of it is one bucket per distance
+            remedy = f"must be above max_distance={max_distance}, or there is nothing to put into buckets."
+            require(positive_int("max_position", max_position) > max_distance, "max_position", max_position, remedy)
         layers = range(positive_int("n_layers", n_layers))
         self.key_projections = nn.ModuleList(nn.Linear(d_model, d_model, bias=False) for _ in layers)
         self.query_projections = nn.ModuleList(nn.Linear(d_model, d_model) for _ in layers)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        return self.distance(integers("position_ids", q_pos), integers("position_ids", k_pos))
+        distance = self.distance(integers("position_ids", q_pos), integers("position_ids", k_pos))
+        if self.max_position is None:
+            return distance
+        return log_buckets(distance, len(self.table.weight) // 2, self.max_position)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         which = layer % len(self.key_projections)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..validate import integers, one_of, positive_int, positive_number, readable, require
+from ..validate import integers, positive_int, positive_number, readable, require
 from .base import Encoding
 
 
@@ -20,17 +20,17 @@ class Learned(Encoding):
 
         Args:
             d_model: width.
-            max_len: number of positions that can be asked for; position ``max_len`` is an error.
+            max_len: number of positions that can be asked for, from 0; position ``max_len`` is an error.
             std: standard deviation of the initial rows. The default is that of ``nn.Embedding``, and so of the model's
                 token embeddings. BERT starts both at 0.02; GPT-2's authors tokens at 0.02 and positions at 0.01. What
                 matters is the ratio of the two.
-            offset: rows skipped at the front (OPT: 2).
+            offset: rows in front of position 0 (OPT: 2), for positions below 0: padding has one at -1.
             gain: what is added is ``gain`` times the table. It changes nothing but the speed of learning: Adam moves
                 every entry of the table by about the learning rate a step, however far it has to go.
 
         Raises:
-            ValueError: on a bad argument, and at run time on a position outside 0 .. max_len - 1 (PyTorch's own error
-                in a compiled model).
+            ValueError: on a bad argument, and at run time on a position outside -offset .. max_len - 1 (PyTorch's own
+                error in a compiled model).
         """
         super().__init__()
         self.d_model = positive_int("d_model", d_model)
@@ -43,40 +43,33 @@ class Learned(Encoding):
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         if readable(integers("position_ids", q_pos)):
             low, high = torch.aminmax(q_pos)
-            remedy = (
-                f"the table has positions 0 .. {self.max_len - 1}; shorten the input or build it with a larger max_len."
-            )
+            rows = f"the table has positions {-self.offset} .. {self.max_len - 1}"
+            remedy = f"{rows}; shorten the input or build it with a larger max_len."
             require(high < self.max_len, "position", high.item(), remedy)
-            require(low >= 0, "position", low.item(), remedy)
+            require(low >= -self.offset, "position", low.item(), remedy)
         return self.gain * self.table(q_pos + self.offset)
 
     def embed(self, x: Tensor, state: Tensor) -> Tensor:
         return x + state.to(x.dtype)
 
 
-def table_rows(real: Tensor, convention: str, padding_idx: int = 1) -> Tensor:
-    """The row of the table that each token of a padded batch reads.
+def padded_positions(real: Tensor) -> Tensor:
+    """The position of every token of a padded batch, counted over real tokens: 0, 1, 2, ..., and -1 on padding.
+
+    These are positions, for :class:`Learned` to add its offset to: row = position + offset. ``Learned(offset=2)`` then
+    reads the rows that OPT reads, ``Learned(offset=padding_idx + 1)`` those of RoBERTa, where padding has row
+    padding_idx. Without offset there is no row for padding: clamp -1 to 0, nobody reads what comes of it. BERT and
+    GPT-2 count slots instead, unless told otherwise: :func:`~.base.positions`.
 
     Args:
         real: bool (B, T), False for padding.
-        convention: "slot": 0, 1, 2 ... by slot, whatever is padding (BERT, and GPT-2 unless told otherwise);
-            "opt": real tokens are counted from 2, padding reads row 1;
-            "roberta": real tokens are counted from padding_idx + 1, padding reads row padding_idx.
-        padding_idx: id of RoBERTa's padding token, which is also the row that padding reads.
 
     Returns:
-        (B, T) rows.
+        (B, T), int64.
 
-    Raises:
-        ValueError: on another convention.
-
-    Source: modeling_gpt2, modeling_opt and modeling_roberta in transformers.
+    Source: modeling_opt and modeling_roberta in transformers.
     """
-    one_of("convention", convention, ("slot", "opt", "roberta"))
-    if convention == "slot":
-        return torch.arange(real.shape[1], device=real.device).expand(real.shape)
-    counted = real.long().cumsum(1) * real  # 1, 2, 3 ... over real tokens, 0 on padding
-    return counted + (1 if convention == "opt" else padding_idx)
+    return real.long().cumsum(1) * real - 1
 
 
 def bert_input(

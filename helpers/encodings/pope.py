@@ -78,8 +78,11 @@ class PoPE(Encoding):
         """cos, sin for queries (B or 1, 1, T, D) and for keys, whose angles carry delta, (B or 1, H_kv, S, D)."""
         delta = self.delta.clamp(-2 * math.pi, 0) if self.bounded else self.delta
         q_angle = rope_angles(q_pos, self.inv_freq)[:, None]
-        k_angle = rope_angles(k_pos, self.inv_freq)[:, None] + delta[:, None]
-        return Rotation(*(CosSin(angle.cos().float(), angle.sin().float()) for angle in (q_angle, k_angle)))
+        k_angle = rope_angles(k_pos, self.inv_freq)[:, None]
+        k_angle = k_angle + delta[:, None].to(k_angle.device)
+        return Rotation(
+            *(CosSin(*(f.float().to(q_pos.device) for f in (a.cos(), a.sin()))) for a in (q_angle, k_angle))
+        )
 
     def rotate(self, q: Tensor, k: Tensor, state: Rotation, layer: int) -> tuple[Tensor, Tensor]:
         heads = len(self.delta)  # broadcasting would hide a misfit; the model knows its query heads only

@@ -24,6 +24,7 @@ from .base import Encoding, in_float64
 
 LAYOUTS = ("half", "interleaved")
 ROTATED = ("first", "last")
+PAIRS = "channels are rotated in pairs"
 
 
 class CosSin(NamedTuple):
@@ -41,7 +42,11 @@ class Rotation(NamedTuple):
 
 
 def rope_exponents(head_dim: int) -> Tensor:
-    """-2i/head_dim, i = 0 .. head_dim/2 - 1, the exponents of the base: float64, (head_dim / 2,), on the CPU."""
+    """-2i/head_dim, i = 0 .. head_dim/2 - 1, the exponents of the base: float64, (head_dim / 2,), on the CPU.
+
+    ValueError on an odd width.
+    """
+    even_int("head_dim", head_dim, PAIRS)
     return -torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim
 
 
@@ -71,8 +76,9 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> T
         The shape of x, in the wider dtype of x and the tables. The norm of every pair is kept.
 
     Raises:
-        ValueError: on another layout.
+        ValueError: on another layout, or an odd width.
     """
+    even_int("head_dim", x.shape[-1], PAIRS)
     if layout == "half":
         a, b = x.chunk(2, dim=-1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
@@ -87,7 +93,8 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor, layout: str = "half") -> T
 
 
 def layout_permutation(head_dim: int) -> Tensor:
-    """Index p with half(x[p]) == interleaved(x)[p]: 0, 2, 4, ..., 1, 3, 5, ... (head_dim,)."""
+    """Index p with half(x[p]) == interleaved(x)[p]: 0, 2, 4, ..., 1, 3, 5, ... (head_dim,). Odd width: ValueError."""
+    even_int("head_dim", head_dim, PAIRS)
     return torch.arange(head_dim).view(-1, 2).T.reshape(-1)
 
 
@@ -96,7 +103,7 @@ def rotary_width(head_dim: int, rotary_fraction: float = 1.0, rotary_dim: int | 
 
     ValueError on a width that is odd, 0 or above head_dim, or given in both ways.
     """
-    even_int("head_dim", head_dim, "channels are rotated in pairs")
+    even_int("head_dim", head_dim, PAIRS)
     number("rotary_fraction", rotary_fraction, above=0, at_most=1)
     if rotary_dim is None:
         width = int(head_dim * rotary_fraction)
@@ -104,7 +111,7 @@ def rotary_width(head_dim: int, rotary_fraction: float = 1.0, rotary_dim: int | 
         require(width > 0 and width % 2 == 0, "rotary_fraction", rotary_fraction, remedy)
         return width
     require(rotary_fraction == 1, "rotary_fraction", rotary_fraction, f"leave it out, rotary_dim={rotary_dim} says it.")
-    even_int("rotary_dim", rotary_dim, "channels are rotated in pairs")
+    even_int("rotary_dim", rotary_dim, PAIRS)
     require(rotary_dim <= head_dim, "rotary_dim", rotary_dim, f"must be at most head_dim={head_dim}.")
     return int(rotary_dim)
 

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ..validate import even_int, positive_int, positive_number, vector
 from .alibi import alibi_slopes
-from .base import Encoding
+from .base import Encoding, in_float64
 from .rope import rope_frequencies
 
 
 def sandwich_kernel(distance: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
     """sum_c cos(distance * omega_c) - dim/2 over the dim/2 sinusoidal frequencies: the shape of ``distance``, <= 0."""
-    angles = distance.double()[..., None] * rope_frequencies(dim, base).to(distance.device)
+    wide = in_float64(distance)
+    angles = wide[..., None] * rope_frequencies(dim, base).to(wide.device)
     return angles.cos().sum(-1) - dim / 2
 
 
@@ -47,7 +48,7 @@ class Sandwich(Encoding):
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         kernel = sandwich_kernel(self.distance(q_pos, k_pos), self.dim, self.base)[:, None]
-        return (self.strengths.to(kernel.device)[:, None, None] * kernel).float()
+        return (self.strengths.to(kernel.device)[:, None, None] * kernel).float().to(q_pos.device)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return state

@@ -16,8 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..validate import even_int, one_of, positive_number
-from .base import Encoding
+from ..validate import even_int, one_of, positive_int, positive_number, require
+from .base import Encoding, in_float64
 
 CONVENTIONS = ("paper", "halves", "tensor2tensor")
 """``paper``: interleaved sin, cos. ``halves``: the paper's frequencies as [sin | cos] (RoFormer, Marian).
@@ -33,9 +33,10 @@ def sinusoidal_frequencies(d_model: int, base: float = 10_000.0, convention: str
         convention: one of :data:`CONVENTIONS`.
 
     Raises:
-        ValueError: on another convention.
+        ValueError: on another convention, or an odd width.
     """
     one_of("convention", convention, CONVENTIONS)
+    even_int("d_model", d_model, "a sine and a cosine share each frequency", 4 if convention == "tensor2tensor" else 2)
     i = torch.arange(d_model // 2, dtype=torch.float64, device="cpu")
     steps = d_model / 2 - 1 if convention == "tensor2tensor" else d_model / 2
     return base ** (-i / steps)
@@ -60,13 +61,46 @@ def sinusoidal_table(
     Returns:
         (..., d_model). Every row has norm sqrt(d_model / 2).
 
+    Raises:
+        ValueError: as :func:`sinusoidal_frequencies`.
+
     Source: Vaswani et al. 2017, section 3.5; ``tensor2tensor``: common_attention.get_timing_signal_1d.
     """
-    angles = positions.double()[..., None] * sinusoidal_frequencies(d_model, base, convention).to(positions.device)
+    frequencies, wide = sinusoidal_frequencies(d_model, base, convention), in_float64(positions)
+    angles = wide[..., None] * frequencies.to(wide.device)
     pair = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (..., d_model/2, 2)
     if convention != "paper":
         pair = pair.transpose(-1, -2)  # all sines, then all cosines
-    return pair.reshape(*positions.shape, d_model).to(dtype)
+    return pair.reshape(*positions.shape, d_model).to(dtype).to(positions.device)
+
+
+def sinusoidal_grid(
+    position_ids: Tensor,
+    d_model: int,
+    base: float = 10_000.0,
+    convention: str = "paper",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Sinusoidal vectors of several coordinates: each axis has an equal share of the channels, the first axis first.
+
+    Args:
+        position_ids: (..., axes), as (row, column) from :func:`~.axial.grid_positions`.
+        d_model: divisible by 2 * axes.
+        base, convention, dtype: as in :func:`sinusoidal_table`.
+
+    Returns:
+        (..., d_model).
+
+    Raises:
+        ValueError: if the axes do not share d_model evenly, and as :func:`sinusoidal_table`.
+
+    Source: the sine-cosine positions of He et al. 2021 (MAE, arXiv 2111.06377, appendix A.1) and of transformers'
+    modeling_omdet_turbo, in halves; the latter has the column first.
+    """
+    axes = position_ids.shape[-1]
+    require(d_model % (2 * axes) == 0, "d_model", d_model, f"must be divisible by 2 * axes = {2 * axes}.")
+    share = d_model // axes
+    return torch.cat([sinusoidal_table(p, share, base, convention, dtype) for p in position_ids.unbind(-1)], dim=-1)
 
 
 def shift_matrix(offset: float, d_model: int, base: float = 10_000.0) -> Tensor:
@@ -85,7 +119,8 @@ def dot_product_by_distance(distance: Tensor, d_model: int, base: float = 10_000
 
     It is g(0) = d_model / 2 at its largest, and it is not monotone.
     """
-    angles = distance.double()[..., None] * sinusoidal_frequencies(d_model, base).to(distance.device)
+    wide = in_float64(distance)
+    angles = wide[..., None] * sinusoidal_frequencies(d_model, base).to(wide.device)
     return angles.cos().sum(-1)
 
 
@@ -95,31 +130,37 @@ def longest_wavelength(d_model: int, base: float = 10_000.0, convention: str = "
 
 
 class Sinusoidal(Encoding):
-    """Adds :func:`sinusoidal_table` to the embeddings. No parameters, defined at every position."""
+    """Adds :func:`sinusoidal_table` to the embeddings, or :func:`sinusoidal_grid`. No parameters, any position."""
 
-    def __init__(self, d_model: int, base: float = 10_000.0, convention: str = "paper", gain: float = 1.0):
+    def __init__(
+        self, d_model: int, base: float = 10_000.0, convention: str = "paper", gain: float = 1.0, axes: int = 1
+    ):
         """Keep what makes the table.
 
         Args:
-            d_model: even width.
+            d_model: even width; divisible by 2 * axes.
             base: above 0.
             convention: one of :data:`CONVENTIONS`.
             gain: what is added is ``gain`` times the table, whose entries have a root mean square of 0.71: the weight
                 of position against token.
+            axes: coordinates of a position: 1 for text, 2 for a picture, whose positions are (B or 1, T, 2).
 
         Raises:
-            ValueError: on a bad argument.
+            ValueError: on a bad argument, and at run time on positions of another number of axes.
         """
         super().__init__()
+        self.axes = positive_int("axes", axes)
         self.d_model = even_int("d_model", d_model, "a sine and a cosine share each frequency")
         self.base = positive_number("base", base)
         self.convention = one_of("convention", convention, CONVENTIONS)
         self.gain = positive_number("gain", gain)
-        if convention == "tensor2tensor":
-            even_int("d_model", d_model, "a sine and a cosine share each frequency", at_least=4)
+        sinusoidal_grid(torch.zeros(1, axes), d_model, base, convention)  # refuses what does not divide
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        return self.gain * sinusoidal_table(q_pos, self.d_model, self.base, self.convention)
+        position_ids = q_pos[..., None] if self.axes == 1 else q_pos
+        shape, remedy = tuple(q_pos.shape), f"must be (batch or 1, seq_len, axes={self.axes}); see grid_positions."
+        require(position_ids.ndim == 3 and position_ids.shape[-1] == self.axes, "position_ids", shape, remedy)
+        return self.gain * sinusoidal_grid(position_ids, self.d_model, self.base, self.convention)
 
     def embed(self, x: Tensor, state: Tensor) -> Tensor:
         return x + state.to(x.dtype)

@@ -12,16 +12,16 @@ grows instead, so this is for causal models.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..validate import number, positive_number
-from .rope import CosSin, RoPE, Rotation
+from .base import in_float64
+from .rope import CosSin, RoPE, Rotation, rope_exponents
 
 
 def xpos_decay(head_dim: int, gamma: float = 0.4) -> Tensor:
     """zeta_i = (2i/head_dim + gamma) / (1 + gamma), i = 0 .. head_dim/2 - 1: float64, (head_dim / 2,)."""
-    return (torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim + gamma) / (1 + gamma)
+    return (gamma - rope_exponents(head_dim)) / (1 + gamma)
 
 
 class XPos(RoPE):
@@ -52,6 +52,6 @@ class XPos(RoPE):
         return Rotation(self._faded(q_pos, +1), self._faded(k_pos, -1))
 
     def _faded(self, position_ids: Tensor, sign: int) -> CosSin:
-        exponent = sign * (position_ids.double() - self.center)[:, None, :, None] / self.scale_base
-        fade = (self.zeta.to(position_ids.device) ** exponent).float()
+        exponent = sign * (in_float64(position_ids) - self.center)[:, None, :, None] / self.scale_base
+        fade = (self.zeta.to(exponent.device) ** exponent).float().to(position_ids.device)
         return CosSin(*(table * fade for table in self._tables(position_ids)))

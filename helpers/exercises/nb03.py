@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..encodings.learned import interpolate_table, table_rows
+from ..encodings.learned import interpolate_table, padded_positions
 from ..encodings.t5 import t5_buckets
 from . import todo, untouched
 
@@ -30,7 +30,7 @@ def rows_of(answer) -> str | None:
             return f"one row a token is needed, shape {tuple(real.shape)}; yours has {tuple(rows.shape)}."
         if not whole(rows):
             return "rows of a table are whole numbers."
-        rows, right = rows.long(), table_rows(real.bool(), "roberta", padding_idx)
+        rows, right = rows.long(), padded_positions(real.bool()) + padding_idx + 1
         if torch.equal(rows, right):
             continue
         if torch.equal(rows, right - 1) or torch.equal(rows, (right - 1) * real):
@@ -45,7 +45,7 @@ def rows_of(answer) -> str | None:
             return "this counts down the batch: the positions are the second axis."
         if (rows == right)[:3].all():
             return "padding may also stand between real tokens: count the real ones, do not subtract a left margin."
-        if torch.equal(rows, table_rows(real.bool(), "opt")):
+        if torch.equal(rows, padded_positions(real.bool()) + 2):
             return "this is OPT's rule: its 2 is a constant. RoBERTa counts from padding_idx + 1."
         return "count the real tokens with a cumulative sum, zero it on padding, then add padding_idx."
     return None

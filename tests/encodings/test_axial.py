@@ -16,7 +16,7 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLConfig, Q
 from transformers.models.qwen3_5 import modeling_qwen3_5
 from transformers.models.qwen3_vl import modeling_qwen3_vl
 
-from helpers.encodings import AxialRoPE, MRoPE, RoPE, positions
+from helpers.encodings import AxialRoPE, MixedRoPE, MRoPE, RoPE, positions
 from helpers.encodings.axial import grid_positions, multimodal_positions
 from helpers.encodings.rope import LAYOUTS
 from helpers.model import Encoder
@@ -248,6 +248,47 @@ def test_runs_in_a_model():
     torch.testing.assert_close(model(ids, position_ids=grid), moved, atol=1e-5, rtol=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------ learned directions
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_mixed_is_relative_and_keeps_the_norm(layout):
+    torch.manual_seed(0)
+    enc = MixedRoPE(16, 2, layout=layout)
+    torch.nn.init.normal_(enc.inv_freq)
+    q, k = draw(1, 2, 12, 16)
+    a, b = rotated(enc, q, k, grid_positions(3, 4))
+    c, d = rotated(enc, q, k, grid_positions(3, 4) + torch.tensor([7, -3]))
+    torch.testing.assert_close(a @ b.mT, c @ d.mT, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(a.norm(dim=-1), q.norm(dim=-1), atol=1e-5, rtol=1e-5)
+
+
+def test_mixed_sees_diagonals_where_axial_sees_rows_and_columns():
+    """At the start a head of 45 degrees does not notice a step across its first direction; axial notices every step."""
+    enc, axial = MixedRoPE(4, 1, base=1e9), AxialRoPE(4)
+    q = k = torch.ones(1, 1, 1, 4, dtype=torch.float64)
+    here, across = torch.zeros(1, 1, 2), torch.tensor([[[1.0, -1.0]]])
+    first = enc.rotate(q, k, enc.prepare(here, across, None), 0)[1][..., :2]  # the pair along the direction
+    torch.testing.assert_close(first, k[..., :2], atol=1e-6, rtol=0)
+    assert (axial.rotate(q, k, axial.prepare(here, across, None), 0)[1] - k).abs().min() > 0.3
+
+
+def test_mixed_frequencies_are_trained_per_head_and_per_layer():
+    torch.manual_seed(0)
+    model = Encoder(10, 32, 4, 2, MixedRoPE(8, 4, n_layers=2))
+    ids, grid = torch.randint(10, (2, 12)), grid_positions(3, 4)
+    model(ids, position_ids=grid).square().sum().backward()
+    assert model.encoding.inv_freq.grad.abs().flatten(1).amax(1).min() > 0
+    assert model.encoding.inv_freq.shape == (2, 2, 4, 4)
+    before = model(ids, position_ids=grid)
+    with torch.no_grad():
+        model.encoding.inv_freq[1, :, 2] += 1  # one head of the second layer
+    assert (model(ids, position_ids=grid) - before).abs().max() > 1e-4
+    shared = Encoder(10, 32, 4, 2, MixedRoPE(8, 4), n_kv_heads=2)
+    with pytest.raises(ValueError, match="n_heads=4: the keys have 2 heads"):
+        shared(ids, position_ids=grid)
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
@@ -260,6 +301,9 @@ def test_runs_in_a_model():
         (lambda: AxialRoPE(16).prepare(torch.zeros(5, 2), torch.zeros(5, 2), None), "position_ids=(5, 2)"),
         (lambda: AxialRoPE(16).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),
         (lambda: grid_positions(0, 3), "height=0"),
+        (lambda: MixedRoPE(6, 2), "head_dim=6"),
+        (lambda: MixedRoPE(8, 2, n_layers=0), "n_layers=0"),
+        (lambda: MixedRoPE(8, 2).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),
         (lambda: AxialRoPE(16, (3, 13)), "axes=3: must be even"),
         (lambda: AxialRoPE(16, (4, 8)), "axes=(4, 8): must sum to the 16"),
         (lambda: MRoPE(256, (11, 11, 10)), "sections=(11, 11, 10)"),  # a part of the head has to be asked for

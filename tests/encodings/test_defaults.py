@@ -38,7 +38,8 @@ DEFAULTS = {
     "extension.DynamicNTK": BASE | {"rotary_fraction": 1.0},
     "fire.FIRE": {"threshold": 32.0, "width": 32, "c": 0.1},
     "learned.Learned": {"std": 1.0, "offset": 0, "gain": 1.0},  # ours: that of nn.Embedding
-    "learned.table_rows": {"padding_idx": 1},  # RoBERTa
+    "mixed.mixed_frequencies": {"base": 10.0},  # Heo et al.
+    "mixed.MixedRoPE": {"base": 10.0, "n_layers": 1},  # n_layers: ours
     "pope.pope_frequencies": BASE,
     "pope.PoPE": BASE | {"bounded": True},
     "rope.rope_frequencies": BASE,
@@ -49,10 +50,11 @@ DEFAULTS = {
     "shaw.Shaw": {"max_distance": 16, "n_layers": 1, "values": True, "std": 0.02},  # k of the base model
     "sinusoidal.sinusoidal_frequencies": BASE,
     "sinusoidal.sinusoidal_table": BASE,
+    "sinusoidal.sinusoidal_grid": BASE,
     "sinusoidal.shift_matrix": BASE,
     "sinusoidal.dot_product_by_distance": BASE,
     "sinusoidal.longest_wavelength": BASE,
-    "sinusoidal.Sinusoidal": BASE | {"gain": 1.0},
+    "sinusoidal.Sinusoidal": BASE | {"gain": 1.0, "axes": 1},
     "t5.t5_buckets": BUCKETS,
     "t5.T5": BUCKETS | {"std": 0.0, "gain": 1.0},  # gain: ours
     "temperature.position_temperature": {"shift": 0},

@@ -9,7 +9,7 @@ from torch import nn
 from helpers import race
 from helpers.encodings import build
 from helpers.encodings.base import positions
-from helpers.encodings.learned import Learned, bert_input, interpolate_table, table_rows
+from helpers.encodings.learned import Learned, bert_input, interpolate_table, padded_positions
 from helpers.model import CausalLM
 from helpers.sources import published
 from helpers.studies import initial_scale
@@ -80,28 +80,34 @@ def test_the_wall_in_transformers():
 PADDED = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [0, 1, 0, 1, 1]]).bool()
 
 
-@pytest.mark.oracle("learned.table_rows", against="transformers: OPT")
+@pytest.mark.oracle("learned.padded_positions", "learned.Learned", against="transformers: OPT")
 @pytest.mark.parametrize("real", [PADDED, torch.ones(2, 7).bool()])
-def test_opt_rows_equal_transformers(real):
+def test_rows_of_a_padded_batch_equal_opt(real):
+    """Positions go in, the table adds its offset: 2, 3, 4, and 1 on padding. Rows going in would read 4, 5, 6."""
     from transformers.models.opt.modeling_opt import OPTLearnedPositionalEmbedding
 
-    theirs = OPTLearnedPositionalEmbedding(20, 6)
-    assert theirs.weight.shape[0] == 22  # two rows more than positions
-    torch.testing.assert_close(theirs(real.long()), theirs.weight[table_rows(real, "opt")])
-    off_by_two = table_rows(real, "opt") - 2
-    assert not torch.allclose(theirs(real.long()), theirs.weight[off_by_two])
+    theirs, ours, x = OPTLearnedPositionalEmbedding(20, 6), Learned(6, 20, offset=2), torch.zeros(*real.shape, 6)
+    assert theirs.weight.shape == ours.table.weight.shape == (22, 6)  # two rows more than positions
+    ours.table.weight = theirs.weight
+    pos = padded_positions(real)
+    torch.testing.assert_close(ours.embed(x, ours.prepare(pos, pos, None)), theirs(real.long()))
+    if not real.all():
+        with pytest.raises(ValueError, match="position=-1: the table has positions 0"):
+            Learned(6, 20).prepare(pos, pos, None)
+    with pytest.raises(ValueError, match="position=-3: the table has positions -2 .. 19"):
+        ours.prepare(pos - pos.min() - 3, pos, None)
+    twice = ours.embed(x, ours.prepare(pos + 2, pos, None))  # the old mistake: rows given for positions
+    assert not torch.allclose(twice, theirs(real.long()))
 
 
-@pytest.mark.oracle("learned.table_rows", against="transformers: RoBERTa")
+@pytest.mark.oracle("learned.padded_positions", against="transformers: RoBERTa")
 @pytest.mark.parametrize("padding_idx", [0, 1, 3])
-def test_roberta_rows_equal_transformers(padding_idx):
+def test_rows_of_a_padded_batch_equal_roberta(padding_idx):
     from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
     ids = torch.where(PADDED, 7, padding_idx)
     theirs = RobertaEmbeddings.create_position_ids_from_input_ids(ids, padding_idx)
-    assert torch.equal(table_rows(PADDED, "roberta", padding_idx), theirs)
-    if padding_idx != 0:
-        assert not torch.equal(table_rows(PADDED, "slot"), theirs)
+    assert torch.equal(padded_positions(PADDED) + padding_idx + 1, theirs)
 
 
 def test_who_uses_a_learned_table():
@@ -155,7 +161,7 @@ def test_the_wall(offset):
     with pytest.raises(ValueError, match="larger max_len"):
         model(torch.zeros(1, 9, dtype=torch.long))
     with pytest.raises(ValueError, match="position"):
-        model(torch.zeros(1, 1, dtype=torch.long), position_ids=torch.tensor([[-1]]))
+        model(torch.zeros(1, 1, dtype=torch.long), position_ids=torch.tensor([[-1 - offset]]))
 
 
 @pytest.mark.parametrize("rows, length", [(5, 9), (8, 8), (16, 7), (3, 100)])

@@ -30,6 +30,7 @@ from helpers.encodings import (
     DeBERTa,
     Kerple,
     Learned,
+    MixedRoPE,
     MRoPE,
     NoEncoding,
     PerLayer,
@@ -53,10 +54,11 @@ from helpers.encodings.axial import (
     multimodal_positions,
 )
 from helpers.encodings.cope import cope_positions, interpolate_positions
-from helpers.encodings.deberta import deberta_index, disentangled_terms
+from helpers.encodings.deberta import deberta_index, disentangled_terms, log_buckets
 from helpers.encodings.fire import fire_input
 from helpers.encodings.kerple import inverse_softplus, kerple_log, kerple_power
-from helpers.encodings.learned import bert_input, interpolate_table, table_rows
+from helpers.encodings.learned import bert_input, interpolate_table, padded_positions
+from helpers.encodings.mixed import mixed_angles, mixed_frequencies
 from helpers.encodings.pope import pope_frequencies, to_polar
 from helpers.encodings.rope import (
     LAYOUTS,
@@ -76,6 +78,7 @@ from helpers.encodings.sinusoidal import (
     longest_wavelength,
     shift_matrix,
     sinusoidal_frequencies,
+    sinusoidal_grid,
     sinusoidal_table,
 )
 from helpers.encodings.t5 import t5_buckets
@@ -178,6 +181,23 @@ def test_sinusoidal_table(d, base, convention, dtype):
     within(found, expected, 2 * u(dtype) + angle)
     whole = sinusoidal_table(torch.tensor([POSITIONS]), d, base, convention, dtype)  # integers, with a batch axis
     assert torch.equal(whole[0], found[: len(POSITIONS)])
+
+
+@oracle("sinusoidal.sinusoidal_grid", "sinusoidal.Sinusoidal")
+@dtypes
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("d, axes", [(8, 2), (24, 3), (8, 1)])
+def test_sinusoids_of_several_axes(d, axes, convention, dtype):
+    if convention == "tensor2tensor" and d // axes < 4:
+        pytest.skip("no such table")
+    ids = torch.randint(600, (2, 3, axes), generator=torch.Generator().manual_seed(0))
+    expected = exact([[rotations.sinusoidal_grid_row(p, d, 500.0, convention) for p in row] for row in ids.tolist()])
+    found = sinusoidal_grid(ids, d, 500.0, convention, dtype)
+    within(found, expected, 2 * u(dtype) + 600 * 25 * u(torch.float64))
+    module, x = Sinusoidal(d, 500.0, convention, axes=axes).to(dtype), draw(2, 3, d, dtype=dtype)
+    pos = ids[..., 0] if axes == 1 else ids
+    added = module.embed(x, module.prepare(pos, pos, None))
+    within(added, x.double() + expected, 2 * TABLE + 3 * u(dtype) * (x.double().abs() + 1))
 
 
 @oracle("sinusoidal.shift_matrix", "sinusoidal.dot_product_by_distance")
@@ -391,6 +411,35 @@ def test_rotation_by_several_coordinates(kind, d, how, base, farthest, layout, d
         )
         assert found.dtype == dtype
         within(found, expected, (6 * TABLE + 2 * u(dtype)) * largest(x))
+
+
+@oracle("mixed.MixedRoPE", "mixed.mixed_frequencies", "mixed.mixed_angles")
+@dtypes
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("d, heads, base", [(4, 1, 10.0), (16, 3, 100.0)])
+def test_mixed_rotation(d, heads, base, layout, dtype):
+    expected = exact(rotations.mixed_frequencies(d, heads, base))
+    within(mixed_frequencies(d, heads, base), expected, 30 * u(torch.float64))
+    enc, shape = MixedRoPE(d, heads, base, 2, layout), (2, heads, heads, 3, d)
+    within(enc.inv_freq, expected.expand(2, -1, -1, -1), 2 * TABLE)
+    enc.inv_freq.data = draw(2, 2, heads, d // 2, seed=4, dtype=torch.float32)
+    pos = torch.randint(50, (2, 3, 2), generator=torch.Generator().manual_seed(5))
+    q, k = queries_and_keys(shape, dtype)
+    for layer in (0, 1, 2):  # the third layer has the frequencies of the first
+        theta = enc.inv_freq.detach().double()[layer % 2]
+        angles = exact(
+            [[[[rotations.mixed_angle(p, f) for f in zip(*theta[:, h].tolist(), strict=True)] for p in row]
+              for h in range(heads)] for row in pos.tolist()]
+        )  # fmt: skip
+        within(mixed_angles(pos, theta), angles, 300 * u(torch.float64))
+        for x, found in zip((q, k), enc.rotate(q, k, enc.prepare(pos, pos, None), layer), strict=True):
+            rows = x.double().tolist()
+            turned = exact(
+                [[[rotations.rotate(rows[b][h][t], angles[b, h, t].tolist(), layout) for t in range(3)]
+                  for h in range(heads)] for b in range(2)]
+            )  # fmt: skip
+            assert found.dtype == dtype
+            within(found, turned, (6 * TABLE + 2 * u(dtype)) * largest(x))
 
 
 def pairs_of(x: Tensor, layout: str) -> Tensor:
@@ -695,6 +744,15 @@ def test_t5_bias(n, buckets, farthest, both, gain, dtype):
 # ---------------------------------------------------------------------------------------------- relative vectors
 
 
+@oracle("deberta.log_buckets")
+@pytest.mark.parametrize("k, farthest", [(256, 512), (32, 512), (8, 20), (7, 30)])
+def test_log_buckets(k, farthest):
+    distance = torch.arange(-2 * farthest, 2 * farthest + 1)
+    assert log_buckets(distance, k, farthest).tolist() == [
+        biases.deberta_bucket(n, k, farthest) for n in distance.tolist()
+    ]
+
+
 @oracle("shaw.clipped_index", "deberta.deberta_index")
 @pytest.mark.parametrize("k", [1, 2, 16])
 def test_rows_of_relative_tables(k):
@@ -927,13 +985,10 @@ def test_learned_rows(d, max_len, offset, dtype):
     within(found, x.double() + rows, u(dtype) * (x.double() + rows).abs())
 
 
-@oracle("learned.table_rows")
-@pytest.mark.parametrize("convention", ["slot", "opt", "roberta"])
-@pytest.mark.parametrize("padding_idx", [0, 1, 3])
-def test_table_rows(convention, padding_idx):
+@oracle("learned.padded_positions")
+def test_padded_positions():
     real = torch.tensor(list(itertools.product([False, True], repeat=5)))
-    expected = [biases.table_rows(row, convention, padding_idx) for row in real.tolist()]
-    assert table_rows(real, convention, padding_idx).tolist() == expected
+    assert padded_positions(real).tolist() == [biases.padded_positions(row) for row in real.tolist()]
 
 
 @oracle("learned.bert_input")

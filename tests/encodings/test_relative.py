@@ -8,7 +8,7 @@ import torch
 
 from helpers.encodings import build
 from helpers.encodings.base import Encoding, positions
-from helpers.encodings.deberta import DeBERTa, deberta_index, disentangled_terms
+from helpers.encodings.deberta import DeBERTa, deberta_index, disentangled_terms, log_buckets
 from helpers.encodings.shaw import Shaw, clipped_index, relative_logits, relative_values
 from helpers.encodings.t5 import T5, t5_buckets
 from helpers.model import CausalLM, Encoder
@@ -298,6 +298,65 @@ def test_deberta_projects_keys_without_a_bias_and_queries_with_one():
     ours = DeBERTa(32, 4)
     for mine, other in ((ours.key_projections, theirs.pos_proj), (ours.query_projections, theirs.pos_q_proj)):
         assert (mine[0].bias is None) == (other.bias is None)
+
+
+@pytest.mark.oracle("deberta.log_buckets", against="transformers: DeBERTa-v2")
+@pytest.mark.parametrize("buckets, farthest", [(256, 512), (32, 512), (8, 20), (7, 30), (2, 3)])
+def test_log_buckets_equal_transformers(buckets, farthest):
+    from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+    d = torch.arange(-3 * farthest, 3 * farthest + 1)
+    assert torch.equal(log_buckets(d, buckets, farthest), make_log_bucket_position(d, buckets, farthest).long())
+
+
+def test_published_buckets_of_deberta_v3():
+    """A key 200 or 300 steps back: rows 425 and 463 of 512; without buckets it would be 456 and the last."""
+    back = torch.tensor([-200, -300])
+    assert deberta_index(log_buckets(back, 256, 512), 256).tolist() == [425, 463]
+    assert deberta_index(back, 256).tolist() == [456, 511]
+    scheme = DeBERTa(8, 2, max_distance=256, max_position=512)
+    state = scheme.prepare(torch.tensor([[400]]), torch.tensor([[200, 100, 400, 500]]), None)
+    assert deberta_index(state, 256).tolist() == [[[425, 463, 256, 156]]]
+
+
+@pytest.mark.oracle("deberta.DeBERTa", "deberta.log_buckets", against="transformers: DeBERTa-v2")
+@pytest.mark.parametrize("seq_len", [6, 30])
+def test_deberta_with_buckets_equals_transformers(seq_len):
+    from transformers import DebertaV2Config
+    from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention, build_relative_position
+
+    torch.manual_seed(0)
+    config = DebertaV2Config(
+        hidden_size=32, num_attention_heads=4, relative_attention=True, pos_att_type=["c2p", "p2c"],
+        position_buckets=8, max_relative_positions=20, share_att_key=False, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    theirs, x, rows = DisentangledSelfAttention(config).eval(), torch.randn(1, seq_len, 32), torch.randn(16, 32)
+    rel = build_relative_position(x, x, bucket_size=8, max_position=20)
+    mask = torch.ones(1, 1, seq_len, seq_len)
+    _, weights = theirs(x, mask, output_attentions=True, relative_pos=rel, rel_embeddings=rows)
+    q, k = (project(x).unflatten(-1, (4, 8)).transpose(1, 2) for project in (theirs.query_proj, theirs.key_proj))
+    ours = DeBERTa(32, 4, max_distance=8, max_position=20)
+    with torch.no_grad():
+        ours.table.weight.copy_(rows)
+        ours.key_projections[0].weight.copy_(theirs.pos_key_proj.weight)  # its bias moves all logits of a query alike
+        ours.query_projections[0].weight.copy_(theirs.pos_query_proj.weight)
+        ours.query_projections[0].bias.copy_(theirs.pos_query_proj.bias)
+
+    def attention(scheme):
+        state = scheme.prepare(positions(seq_len), positions(seq_len), None)
+        return (q @ k.mT * scheme.scale + scheme.bias(q, k, state, 0)).softmax(-1)
+
+    torch.testing.assert_close(attention(ours), weights, atol=1e-5, rtol=1e-5)
+    ours.max_position = None  # clipped at 8 instead
+    assert seq_len == 6 or (attention(ours) - weights).abs().max() > 1e-2
+
+
+def test_buckets_need_room():
+    with pytest.raises(ValueError, match="max_position=256: must be above max_distance=256"):
+        DeBERTa(8, 2, max_distance=256, max_position=256)
+    with pytest.raises(ValueError, match="max_distance=1: must be an integer of at least 2"):
+        DeBERTa(8, 2, max_distance=1, max_position=9)
 
 
 def test_deberta_index_has_the_opposite_sign():

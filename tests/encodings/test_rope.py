@@ -18,7 +18,9 @@ from x_transformers.x_transformers import RotaryEmbedding as XRotary
 from x_transformers.x_transformers import apply_rotary_pos_emb as x_apply
 
 from helpers.encodings import RoPE, XPos, build, positions
+from helpers.encodings.axial import axial_frequencies
 from helpers.encodings.rope import LAYOUTS, layout_permutation, rope_frequencies, rotate_pairs
+from helpers.encodings.xpos import xpos_decay
 from helpers.model import CausalLM, KVCache
 
 SHAPES = [(1, 1, 1, 4), (2, 3, 17, 16), (1, 2, 64, 64), (1, 1, 33, 128)]
@@ -351,6 +353,23 @@ def test_a_trained_model_moves_between_layouts_by_sorting_rows(grouped):
             turned = block.attention.n_heads + block.attention.n_kv_heads
             rows[:turned] = rows[:turned, back]
         torch.testing.assert_close(model(ids), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: rope_frequencies(29),  # 15 frequencies came of it, without a word
+        lambda: layout_permutation(29),
+        lambda: rotate_pairs(torch.zeros(3, 29), torch.zeros(14), torch.zeros(14), "half"),
+        lambda: rotate_pairs(torch.zeros(3, 29), torch.zeros(14), torch.zeros(14), "interleaved"),
+        lambda: xpos_decay(29),
+        lambda: axial_frequencies(58),
+        lambda: axial_frequencies(31, (2, 29)),
+    ],
+)
+def test_an_odd_width_is_named(call):
+    with pytest.raises(ValueError, match="head_dim=29: must be even, because channels are rotated in pairs; use 28"):
+        call()
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 
 from helpers import race, sources
 from helpers.encodings import Sinusoidal, build, positions
+from helpers.encodings.axial import grid_positions
 from helpers.encodings.sinusoidal import (
     CONVENTIONS,
     dot_product_by_distance,
     longest_wavelength,
     shift_matrix,
     sinusoidal_frequencies,
+    sinusoidal_grid,
     sinusoidal_table,
 )
+from helpers.model import Encoder
 from helpers.studies import door1_variants
 
 widths = st.integers(2, 80).map(lambda n: 2 * n)
@@ -266,3 +269,50 @@ def test_variants_name_bad_arguments_and_recorded_seeds_are_five():
     recorded = door1_variants.recorded()
     assert set(recorded) == set(door1_variants.VARIANTS) and all(len(v) == 5 for v in recorded.values())
     assert all(len(v) == 5 for v in door1_variants.recorded_anywhere().values())
+
+
+# ------------------------------------------------------------------------------------------- odd widths, two axes
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: sinusoidal_table(torch.arange(3), 29),
+        lambda: sinusoidal_table(torch.arange(3), 29, convention="halves"),
+        lambda: sinusoidal_frequencies(29),
+        lambda: shift_matrix(1, 29),
+        lambda: dot_product_by_distance(torch.arange(3), 29),
+        lambda: longest_wavelength(29),
+    ],
+)
+def test_an_odd_width_is_named(call):
+    with pytest.raises(ValueError, match="d_model=29: must be even, because a sine and a cosine share each frequency"):
+        call()
+
+
+@pytest.mark.oracle("sinusoidal.sinusoidal_grid", "sinusoidal.Sinusoidal", against="transformers: OmDet-Turbo")
+@pytest.mark.parametrize("height, width, d", [(3, 5, 8), (1, 4, 32), (6, 2, 12)])
+def test_two_axes_are_omdet_turbo(height, width, d):
+    from transformers.models.omdet_turbo.modeling_omdet_turbo import OmDetTurboHybridEncoder
+
+    theirs = OmDetTurboHybridEncoder.build_2d_sincos_position_embedding(width, height, d)  # columns are its first axis
+    ids = grid_positions(width, height)
+    torch.testing.assert_close(sinusoidal_grid(ids, d, convention="halves"), theirs, atol=1e-5, rtol=1e-5)
+    scheme = Sinusoidal(d, convention="halves", axes=2)
+    found = scheme.embed(torch.zeros(1, len(ids[0]), d), scheme.prepare(ids, ids, None))
+    torch.testing.assert_close(found, theirs, atol=1e-5, rtol=1e-5)
+    if height != width:
+        assert (sinusoidal_grid(ids.flip(-1), d, convention="halves") - theirs).abs().max() > 0.1
+
+
+def test_two_axes_in_a_model():
+    torch.manual_seed(0)
+    model = Encoder(10, 32, 4, 1, Sinusoidal(32, axes=2))
+    ids, grid = torch.randint(10, (2, 12)), grid_positions(3, 4)
+    assert (model(ids, position_ids=grid) - model(ids, position_ids=grid.flip(-1))).abs().max() > 1e-3
+    with pytest.raises(ValueError, match=r"position_ids=\(1, 12\): must be .*axes=2.*grid_positions"):
+        model(ids)
+    with pytest.raises(ValueError, match="d_model=6: must be divisible by 2 . axes = 4"):
+        Sinusoidal(6, axes=2)
+    with pytest.raises(ValueError, match="axes=0"):
+        Sinusoidal(6, axes=0)

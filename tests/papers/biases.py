@@ -216,6 +216,18 @@ def deberta_row(i: int, j: int, k: int) -> int:
     return i - j + k
 
 
+def deberta_bucket(distance: int, k: int, farthest: int) -> int:
+    """DeBERTa v2 and v3 (He et al. 2021), released code: a distance up to k/2 is its own bucket; beyond,
+    k/2 + ceil( (k/2 - 1) ln(distance/(k/2)) / ln((farthest - 1)/(k/2)) ), with the sign of the distance."""
+    half = k // 2
+    n = abs(distance)
+    if n <= half:
+        return distance
+    share = mp.log(mpf(n) / half) / mp.log(mpf(farthest - 1) / half)
+    bucket = half + int(mp.ceil((half - 1) * share - mpf(10) ** -7))  # float32 in the code: 1 is 1
+    return bucket if distance > 0 else -bucket
+
+
 def deberta_terms(
     q_i: list, k_j: list, i: int, j: int, position_keys: list, position_queries: list, k: int, convention: str
 ) -> tuple[mpf, mpf]:
@@ -241,22 +253,15 @@ def learned_row(table: list, p: int, offset: int) -> Row:
     return [mpf(x) for x in table[p + offset]]
 
 
-def table_rows(real: list, convention: str, padding_idx: int) -> list[int]:
-    """The row each slot reads. "slot" (BERT, GPT-2): its index. "opt" (Zhang et al. 2022, released code): real tokens
-    2, 3, ..., padding 1. "roberta" (Liu et al. 2019, released code): real tokens padding_idx + 1, padding_idx + 2,
-    ..., padding padding_idx."""
-    if convention == "slot":
-        return list(range(len(real)))
-    padding = 1 if convention == "opt" else padding_idx
-    rows = []
+def padded_positions(real: list) -> list[int]:
+    """Released code of OPT (Zhang et al. 2022) and RoBERTa (Liu et al. 2019): real tokens are counted, padding stands
+    one before the first."""
     seen = 0
+    out = []
     for s in range(len(real)):
-        if real[s]:
-            seen = seen + 1
-            rows.append(padding + seen)
-        else:
-            rows.append(padding)
-    return rows
+        out.append(seen if real[s] else -1)
+        seen = seen + (1 if real[s] else 0)
+    return out
 
 
 def bert_input(

@@ -43,6 +43,14 @@ def sinusoidal_row(p: float, d_model: int, base: float, convention: str) -> list
     return [mp.sin(a) for a in angles] + [mp.cos(a) for a in angles]
 
 
+def sinusoidal_grid_row(position: tuple, d_model: int, base: float, convention: str) -> list:
+    """Two-dimensional sine-cosine positions (MAE, He et al. 2021): an equal share of the channels for each axis."""
+    row = []
+    for coordinate in position:
+        row += sinusoidal_row(coordinate, d_model // len(position), base, convention)
+    return row
+
+
 def shift_matrix(offset: float, d_model: int, base: float) -> list:
     """Vaswani et al. 2017, section 3.5: PE(p + k) is a linear function of PE(p); M is written from
     sin(a + b) = cos b sin a + sin b cos a and cos(a + b) = -sin b sin a + cos b cos a."""
@@ -142,6 +150,22 @@ def axial_pairs(d: int, axes: int | tuple, base: float) -> list:
         for i in range(width // 2):
             result.append((mpf(base) ** (-mpf(2 * i) / width), axis))
     return result
+
+
+def mixed_frequencies(d: int, heads: int, base: float) -> list:
+    """RoPE-Mixed (Heo et al. 2024), released initial values: lengths base^(-4i/d) along a direction, then across it.
+    The direction of head h, drawn at random there, is here the middle of its part of a quarter turn.
+    [axis][head][pair]."""
+    lengths = [mpf(base) ** (-mpf(4 * i) / d) for i in range(d // 4)]
+    directions = [(mpf(h) + mpf(1) / 2) / heads * mp.pi / 2 for h in range(heads)]
+    x = [[m * mp.cos(a) for m in lengths] + [m * mp.cos(a + mp.pi / 2) for m in lengths] for a in directions]
+    y = [[m * mp.sin(a) for m in lengths] + [m * mp.sin(a + mp.pi / 2) for m in lengths] for a in directions]
+    return [x, y]
+
+
+def mixed_angle(position: tuple, frequencies: tuple) -> mpf:
+    """RoPE-Mixed (Heo et al. 2024), eq. for the mixed rotation: x theta_x + y theta_y."""
+    return mpf(position[0]) * mpf(frequencies[0]) + mpf(position[1]) * mpf(frequencies[1])
 
 
 def mrope_pairs(d: int, sections: list, base: float) -> list:

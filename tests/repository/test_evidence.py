@@ -29,8 +29,8 @@ def test_exemptions_are_of_things_that_exist():
 def test_schemes_and_rules_have_both_kinds_of_oracle_where_a_package_exists():
     """The closed form for all; a package for all but those that the literature left without one."""
     no_package = {
-        "kerple", "fire", "sandwich", "window.window_bias",  # none is installable
-        "base", "sinusoidal.Sinusoidal", "sinusoidal.dot_product_by_distance", "sinusoidal.shift_matrix",
+        "kerple", "fire", "sandwich", "window.window_bias", "mixed",  # none is installable
+        "base", "sinusoidal.dot_product_by_distance", "sinusoidal.shift_matrix",
         "sinusoidal.longest_wavelength", "shaw.relative_values", "learned.interpolate_table",
         "axial.grid_positions", "rope.layout_permutation", "extension.plain", "extension.ntk_by_parts",
         "extension.abf", "extension.blend", "extension.rotations", "rope.rope_exponents",
