@@ -22,26 +22,24 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
 from tools.common import Stop, child_environment, say
+from tools.packages import LOCK, install, install_torch
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHONS = ((3, 10), (3, 14))
 STAMP = "course.json"  # in .venv: made by this script, and what it holds
 REMEDY = "Move it away (mv .venv my-venv), or run in an environment of yours: python3 tasks.py --current-env ..."
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# What is installed for whom; each file contains the one before.
 LEVELS = {"read": "requirements.txt", "test": "requirements-test.txt", "mutate": "requirements-mutate.txt"}
-LOCK = "constraints.txt"  # every package at one version; each level's file contains the one before
 
 
 class Command(NamedTuple):
@@ -127,78 +125,6 @@ def up_to_date(level: str) -> bool:
     return venv_python().exists() and read_stamp().get(level) == fingerprint(level)
 
 
-def run_pip(python: Path, arguments: list, what: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-c", str(ROOT / LOCK), *arguments]
-    if not sys.stdout.isatty():
-        command.insert(4, "-q")
-    if subprocess.run(command, env=child_environment()).returncode:
-        raise Stop(f"could not install {what}: pip says why above.\n{OFFLINE}")
-
-
-OFFLINE = (
-    "Without a network the first set-up cannot work (pip then speaks of connections, or of versions: none).\n"
-    "Nothing else was changed, and the same command takes up where this one stopped."
-)
-
-
-def torch_pin() -> str:
-    return re.search(r"(?m)^torch==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8")).group(1)
-
-
-def installed(python: Path, package: str) -> str:
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def reachable(url: str, seconds: float = 3.0) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=seconds):
-            return True
-    except (OSError, ValueError):
-        return False
-
-
-def install_torch(python: Path, cuda: bool) -> None:
-    """The CPU build where it can be had; several gigabytes of CUDA only for whoever asked."""
-    pin = torch_pin()
-    have = installed(python, "torch")
-    if have.split("+")[0] == pin and not (cuda and have.endswith("+cpu")):
-        return
-    plain = [f"torch=={pin}"]
-    if cuda:
-        say(f"Installing PyTorch {pin} with CUDA (several gigabytes) ...")
-        run_pip(python, ["--force-reinstall", *plain] if have else plain, "PyTorch")
-        return
-    if platform.system() == "Linux":  # elsewhere the plain package is the CPU build
-        if reachable(f"{CPU_INDEX}/torch/"):
-            say(f"Installing PyTorch {pin}, the CPU build (about 200 MB) ...")
-            with contextlib.suppress(Stop):
-                run_pip(python, ["--retries", "1", "--extra-index-url", CPU_INDEX, f"torch=={pin}+cpu"], "PyTorch")
-                return
-        say("PyTorch's own package index does not answer; looking at the plain package ...")
-        refuse_cuda(python, plain)
-    say(f"Installing PyTorch {pin} ...")
-    run_pip(python, plain, "PyTorch")
-
-
-def refuse_cuda(python: Path, requirement: list) -> None:
-    """Ask pip what it would install, and stop if that is CUDA."""
-    command = [str(python), "-m", "pip", "install", "-q", "--dry-run", "--report", "-", "--retries", "1", *requirement]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:]
-        what = "no package index can be reached" if "versions: none" in done.stderr else "pip cannot install PyTorch"
-        raise Stop(f"{what}: {''.join(last)}\n{OFFLINE}")
-    names = [item["metadata"]["name"].lower() for item in json.loads(done.stdout)["install"]]
-    cuda = [name for name in names if name.startswith("nvidia-") or name == "triton"]
-    if cuda:
-        raise Stop(
-            f"{CPU_INDEX} cannot be reached, and the plain package would bring {len(cuda)} CUDA packages\n"
-            "(several gigabytes). Try again later, or accept them: python3 tasks.py setup --cuda"
-        )
-
-
 def set_up(level: str, cuda: bool = False) -> Path:
     """Create or renew the environment of this level; return its Python."""
     python = venv_python()
@@ -214,11 +140,11 @@ def set_up(level: str, cuda: bool = False) -> Path:
                 shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
             raise Stop("could not create .venv (on Debian and Ubuntu: sudo apt install python3-venv).")
-    install_torch(python, cuda)
+    install_torch(python, ROOT, cuda)
     say(
         "Installing the packages of the course ..." if level == "read" else "Installing the packages and test tools ..."
     )
-    run_pip(python, ["-r", str(ROOT / LEVELS[level])], "the packages")
+    install(python, ROOT, ["-r", str(ROOT / LEVELS[level])], "the packages")
     write_stamp({**current, **{one: fingerprint(one) for one in up_to(level)}})
     say(f"The environment is ready ({time.perf_counter() - started:.0f} s).")
     return python

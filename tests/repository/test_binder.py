@@ -12,6 +12,7 @@ import pytest
 from packaging.markers import Marker
 
 import tasks
+from tools import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 BINDER = ROOT / "binder"
@@ -72,7 +73,7 @@ def test_pins_are_those_of_the_readers():
 
 def test_torch_is_the_cpu_build():
     assert pins(BINDER / "requirements.txt", PYTHON)["torch"].endswith("+cpu"), "with CUDA the image is 6 GB larger"
-    assert f"--extra-index-url {tasks.CPU_INDEX}" in lines(BINDER / "requirements.txt")
+    assert f"--extra-index-url {packages.CPU_INDEX}" in lines(BINDER / "requirements.txt")
     # with one unreachable index pip waits 15 seconds for every package, so readers never get that line
     assert not any(line.startswith("--extra-index-url") for line in lines(ROOT / "requirements.txt"))
 
@@ -118,8 +119,8 @@ def test_a_dockerfile_can_be_made():
 def test_pins_can_be_resolved(tmp_path):
     """pip finds every pin for Binder's Python, without installing; +cpu only where PyTorch's index answers."""
     wanted = [line for line in lines(BINDER / "requirements.txt") if not line.startswith("-")]
-    index = ["--retries", "0", "--extra-index-url", tasks.CPU_INDEX]
-    if not tasks.reachable(f"{tasks.CPU_INDEX}/torch/"):
+    index = ["--retries", "0", "--extra-index-url", packages.CPU_INDEX]
+    if not packages.reachable(f"{packages.CPU_INDEX}/torch/"):
         index, wanted = [], [line.replace("+cpu", "") for line in wanted]
     file = tmp_path / "requirements.txt"
     file.write_text("\n".join(wanted) + "\n", encoding="utf-8")

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import tasks
+from tools import common, packages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +67,7 @@ def test_a_wrong_python_stops_before_anything_happens(course, monkeypatch, capsy
 
 def test_old_pythons_can_at_least_read_the_script():
     """The message above needs the file to be compiled first: no syntax newer than Python 3.8."""
-    for name in ("tasks.py", "tools/__init__.py", "tools/common.py"):
+    for name in ("tasks.py", "tools/__init__.py", "tools/common.py", "tools/packages.py"):
         ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
     source = (ROOT / "tasks.py").read_text(encoding="utf-8")
     assert source.index("from __future__ import annotations") < source.index("import argparse")
@@ -83,10 +84,11 @@ class FakePip:
         self.python = course / ".venv" / "bin" / "python"
         monkeypatch.setattr(tasks, "venv_python", lambda: self.python)
         monkeypatch.setattr(tasks, "works", lambda python: python.exists())
-        monkeypatch.setattr(tasks, "installed", lambda python, package: torch)
-        monkeypatch.setattr(tasks, "reachable", lambda url, seconds=3.0: index)
-        monkeypatch.setattr(tasks, "run_pip", lambda python, words, what: self.calls.append(words))
-        monkeypatch.setattr(tasks.platform, "system", lambda: "Linux")
+        monkeypatch.setattr(packages, "installed", lambda python, package: torch)
+        monkeypatch.setattr(packages, "reachable", lambda url, seconds=3.0: index)
+        for module in (tasks, packages):
+            monkeypatch.setattr(module, "install", lambda python, root, words, what: self.calls.append(words))
+        monkeypatch.setattr(packages.platform, "system", lambda: "Linux")
         monkeypatch.setattr(tasks.subprocess, "run", self.run)
         self.plain = plain
 
@@ -105,15 +107,15 @@ def stamp_of(course: Path) -> dict:
 def test_set_up_installs_cpu_torch_first_and_only_once(course, monkeypatch):
     pip = FakePip(monkeypatch, course)
     tasks.set_up("read")
-    pin = tasks.torch_pin()
-    assert pip.calls[0][-1] == f"torch=={pin}+cpu" and tasks.CPU_INDEX in pip.calls[0]
-    assert pip.calls[1][-1].endswith("requirements.txt") and tasks.CPU_INDEX not in pip.calls[1]
+    pin = packages.torch_pin(ROOT)
+    assert pip.calls[0][-1] == f"torch=={pin}+cpu" and packages.CPU_INDEX in pip.calls[0]
+    assert pip.calls[1][-1].endswith("requirements.txt") and packages.CPU_INDEX not in pip.calls[1]
     tasks.set_up("read")
     assert len(pip.calls) == 2, "a second run reuses the environment"
 
 
 def test_set_up_is_renewed_when_the_requirements_change(course, monkeypatch):
-    pip = FakePip(monkeypatch, course, torch=tasks.torch_pin() + "+cpu")
+    pip = FakePip(monkeypatch, course, torch=packages.torch_pin(ROOT) + "+cpu")
     tasks.set_up("test")
     tasks.set_up("read")
     assert [words[-1][-21:] for words in pip.calls] == ["requirements-test.txt"], "the test level contains the other"
@@ -132,26 +134,26 @@ def test_no_cuda_by_surprise(course, monkeypatch):
         tasks.set_up("read")
     assert pip.calls == [] and stamp_of(course) == {}
     tasks.set_up("read", cuda=True)
-    assert pip.calls[0] == [f"torch=={tasks.torch_pin()}"]
+    assert pip.calls[0] == [f"torch=={packages.torch_pin(ROOT)}"]
 
 
 def test_without_the_cpu_index_the_plain_pin_is_taken_if_it_is_small(course, monkeypatch):
     pip = FakePip(monkeypatch, course, index=False)
     tasks.set_up("read")
-    assert pip.calls[0] == [f"torch=={tasks.torch_pin()}"]
+    assert pip.calls[0] == [f"torch=={packages.torch_pin(ROOT)}"]
 
 
 def test_a_cpu_index_that_fails_half_way_is_survived(course, monkeypatch):
     pip = FakePip(monkeypatch, course)
 
-    def install(python, words, what):
+    def install(python, root, words, what):
         pip.calls.append(words)
-        if tasks.CPU_INDEX in words:
+        if packages.CPU_INDEX in words:
             raise tasks.Stop("broken off")
 
-    monkeypatch.setattr(tasks, "run_pip", install)
+    monkeypatch.setattr(packages, "install", install)
     tasks.set_up("read")
-    assert pip.calls[1] == [f"torch=={tasks.torch_pin()}"]
+    assert pip.calls[1] == [f"torch=={packages.torch_pin(ROOT)}"]
 
 
 def test_interrupted_set_up_is_taken_up_again(course, monkeypatch):
@@ -161,7 +163,7 @@ def test_interrupted_set_up_is_taken_up_again(course, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "run_pip", interrupt)
+        patch.setattr(packages, "install", interrupt)
         assert tasks.main(["setup"]) == 130
     assert not tasks.up_to_date("read")
     tasks.set_up("read")
@@ -204,21 +206,21 @@ def test_pip_without_a_network_is_explained(course, monkeypatch):
     answer = argparse.Namespace(returncode=1, stderr="ERROR: No matching distribution (from versions: none)")
     monkeypatch.setattr(tasks.subprocess, "run", lambda *_, **__: answer)
     with pytest.raises(tasks.Stop, match="(?s)could not install the packages.*Without a network"):
-        tasks.run_pip(Path(sys.executable), ["x"], "the packages")
+        packages.install(Path(sys.executable), ROOT, ["x"], "the packages")
     with pytest.raises(tasks.Stop, match="no package index can be reached: .*No matching"):
-        tasks.refuse_cuda(Path(sys.executable), ["torch"])
+        packages.refuse_cuda(Path(sys.executable), ["torch"])
 
 
 def test_reachable_gives_up_quickly():
     started = time.perf_counter()
-    assert not tasks.reachable("http://127.0.0.1:9/simple", seconds=1.0)
+    assert not packages.reachable("http://127.0.0.1:9/simple", seconds=1.0)
     assert time.perf_counter() - started < 5
 
 
 def test_child_environment(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    env = tasks.child_environment()
+    env = common.child_environment()
     assert "MPLBACKEND" not in env and env["OMP_NUM_THREADS"] == "1"
 
 
