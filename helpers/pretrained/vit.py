@@ -1,23 +1,22 @@
 """The position grid of a small vision transformer, read from an ONNX file without any ONNX package. Opt-in.
 
-``python3 tasks.py record vit`` records ``results/pretrained/vit_grid.json``. The package that carries the file
-does not name the backbone; its sizes (patches of 14, a grid of 37 x 37, width 384) are those of DINOv2-S.
+``python3 tasks.py record vit`` records what it measures. The package that carries the file does not name the backbone;
+its sizes (patches of 14, a grid of 37 x 37, width 384) are those of DINOv2-S.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import record, store
 from . import weights
 
-RECORD = Path(__file__).resolve().parents[2] / "results" / "pretrained" / "vit_grid.json"
+COMMAND = "python3 tasks.py record vit"
 SIDE, WIDTH = 37, 384
 
 
@@ -109,12 +108,34 @@ def measure() -> dict[str, float]:
     }
 
 
-def recorded() -> dict:
-    """What :func:`measure` returned when it was recorded, and "provenance"."""
-    return json.loads(RECORD.read_text(encoding="utf-8"))
+def study() -> store.Study:
+    """Where it is recorded: results/vit_grid."""
+    return store.Study("vit_grid", ("measurement",), (), {"side": SIDE, "width": WIDTH}, COMMAND)
 
 
-def results(pretrained: bool = False) -> dict:
+def recorded() -> dict[str, Any]:
+    """What :func:`measure` returned when it was recorded, and "provenance".
+
+    Raises:
+        FileNotFoundError: if it was never recorded, naming the command.
+    """
+    (run,) = study().load()
+    return {**{row["score"]: row["value"] for row in run.rows}, "provenance": run.made}
+
+
+def record_run(measurement: str, device: str) -> store.Run:
+    """Measure on the real file (weights.MissingWeights if it is absent)."""
+    asset = weights.ASSETS["vit-grid"]
+    made = store.provenance(
+        "cpu",
+        model="vision transformer, patches of 14, grid 37 x 37, width 384; backbone not named by its package",
+        package=asset.requirement,
+        file_sha256=asset.sha256,
+    )
+    return store.Run([{"score": score, "value": value} for score, value in measure().items()], made=made)
+
+
+def results(pretrained: bool = False) -> dict[str, Any]:
     """The recorded numbers; with ``pretrained`` they are first recomputed (RuntimeError if they differ)."""
     stored = recorded()
     if pretrained and weights.locate_if_possible("vit-grid"):
@@ -125,13 +146,6 @@ def results(pretrained: bool = False) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Record, from the real file."""
-    argparse.ArgumentParser(prog="python3 tasks.py record vit", description=main.__doc__).parse_args(argv)
-    asset = weights.ASSETS["vit-grid"]
-    provenance = {
-        "model": "vision transformer, patches of 14, grid 37 x 37, width 384; backbone not named by its package",
-        "package": asset.requirement,
-        "file_sha256": asset.sha256,
-        "command": "python3 tasks.py record vit",
-    }
-    RECORD.write_text(json.dumps({**measure(), "provenance": provenance}, indent=1) + "\n", encoding="utf-8")
+    """Measure the grid of the real file, if that is missing."""
+    record.parser(COMMAND, main.__doc__, None).parse_args(argv)
+    record.record(study(), [("grid",)], record_run)

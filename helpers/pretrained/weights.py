@@ -20,10 +20,12 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
 
 import numpy as np
 
+from .. import store
 from ..corpus import package_dir
 from ..validate import one_of
 
@@ -73,6 +75,13 @@ ASSETS: dict[str, Asset] = {
         363_053,
         "25b4f01812cfafd75aaeef4e9dce68658f26a3cc704b7741d0e29ada48d3102b",
         shipped="minilm_positions.npz",
+    ),
+    # Eight rows of the encoder table of "whisper-tiny-en": shipped; how it was made stands beside it.
+    "whisper-positions": Asset(
+        "whisper_encoder_positions.npz",
+        4_318,
+        "d7dc1347615316d0211fa98d6b102b5ecb66c8dd16c28cb83a87f76a24366068",
+        shipped="whisper_encoder_positions.npz",
     ),
     # BERT-family sentence encoder, 6 layers of width 384, learned positions 512 x 384. Apache-2.0.
     "minilm": Asset(
@@ -183,15 +192,16 @@ def candidates(asset: Asset) -> list[Path]:
 
 def verify(path: Path, asset: Asset) -> Path:
     """Return ``path`` if it holds the expected bytes, else raise AlteredWeights."""
+    shown = asset.file if path.suffix == ".part" else path.name
     size = path.stat().st_size
     remedy = "Delete it and install it again."
     if size != asset.size:
         what = "truncated" if size < asset.size else "not the expected file"
-        raise AlteredWeights(f"{path.name} is {what}: {size:,} bytes instead of {asset.size:,}. {remedy}")
+        raise AlteredWeights(f"{shown} is {what}: {size:,} bytes instead of {asset.size:,}. {remedy}")
     found = sha256(path, path.stat().st_mtime_ns)
     if found != asset.sha256:
         raise AlteredWeights(
-            f"{path.name} was altered: its SHA-256 starts {found[:12]}, expected {asset.sha256[:12]}. {remedy}"
+            f"{shown} was altered: its SHA-256 starts {found[:12]}, expected {asset.sha256[:12]}. {remedy}"
         )
     return path
 
@@ -207,19 +217,25 @@ def sha256(path: Path, modified: int) -> str:
 
 
 def fetch(asset: Asset) -> Path | None:
-    """Download from the model hub into the cache; None if the hub cannot be reached in time."""
+    """Download from the model hub into the cache; None if the hub cannot be reached in time.
+
+    The bytes go to a name of their own, are verified there, and take the asset's name as a whole: two processes that
+    fetch the same asset do not disturb each other, and whatever stands under that name is complete.
+
+    Raises:
+        AlteredWeights: if what came is not the expected file.
+    """
     repository, file, revision = asset.hub
     url = f"https://huggingface.co/{repository}/resolve/{revision}/{file}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    part = CACHE / f"{asset.file}.part"
+    part = CACHE / f".{asset.file}.{uuid.uuid4().hex[:12]}.part"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as out:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("xb") as out:
             while chunk := answer.read(1 << 20):
                 out.write(chunk)
         verify(part, asset)
+        return store.replace(part, CACHE / asset.file)
     except (OSError, http.client.HTTPException):  # URLError is an OSError, IncompleteRead is not
         return None
-    else:
-        return part.replace(CACHE / asset.file)
     finally:
         part.unlink(missing_ok=True)

@@ -63,6 +63,7 @@ from helpers.encodings.pope import pope_frequencies, to_polar
 from helpers.encodings.rope import (
     LAYOUTS,
     ROTATED,
+    interleaved_to_half,
     layout_permutation,
     rope_angles,
     rope_exponents,
@@ -274,6 +275,14 @@ def test_rotate_pairs(shape, layout, dtype, tables):
 @pytest.mark.parametrize("d", [2, 4, 16, 128])
 def test_layout_permutation(d):
     assert layout_permutation(d).tolist() == rotations.layout_permutation(d)
+
+
+@oracle("rope.interleaved_to_half")
+@pytest.mark.parametrize(("heads", "d"), [(1, 2), (3, 4), (2, 16)])
+def test_interleaved_to_half(heads, d):
+    weight = draw(heads * d, 5, dtype=torch.float64)
+    rows = [weight[head * d + i].tolist() for head in range(heads) for i in rotations.layout_permutation(d)]
+    assert interleaved_to_half(weight, heads).tolist() == rows
 
 
 # (batch, query heads, key heads, tokens, head_dim)

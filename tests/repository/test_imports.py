@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "race": "validate progress encodings model store corpus training",
     "record": "validate progress encodings model store corpus training race",
     "studies": "validate progress encodings model store corpus training race record",
-    "pretrained": "validate progress encodings model store corpus",
+    "pretrained": "validate progress encodings model store corpus record",
     "plotting": "validate encodings",
     "explain": "validate encodings",
     "facts": "",

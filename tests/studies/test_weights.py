@@ -1,9 +1,9 @@
 """Real weights: found in order, verified, never imported, never unpickled; recorded results recomputed if possible."""
 
+import ast
 import dataclasses
 import http.client
 import io
-import json
 import re
 import subprocess
 import sys
@@ -133,6 +133,32 @@ def test_a_hub_that_breaks_off_its_answer_counts_as_out_of_reach(asset, monkeypa
     assert list((asset / "CACHE").iterdir()) == []
 
 
+def test_two_that_fetch_at_once_do_not_disturb_each_other(asset, monkeypatch):
+    """The second begins while the first is half done, and ends first; the first must not lose its file, nor mix."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    begun, answers = [], []
+
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            if len(begun) == 1:  # the first of the two asks for its first bytes
+                begun.append(self)
+                answers.append(weights.fetch(weights.ASSETS["toy"]))
+            begun.append(self)
+            return super().read(100)
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: Slow(CONTENT))
+    place = asset / "CACHE" / "toy.bin"
+    assert weights.fetch(weights.ASSETS["toy"]) == place and answers == [place]
+    assert place.read_bytes() == CONTENT and [p.name for p in (asset / "CACHE").iterdir()] == ["toy.bin"]
+
+
+def test_downloads_are_verified_by_code_that_no_option_removes():
+    """``python -O`` drops assert statements: none may stand between a download and its use."""
+    for path in Path(weights.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], path.name
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="minilm"):
         weights.locate("gpt-17")
@@ -236,12 +262,10 @@ def test_forward_pass_equals_transformers():
 
 
 @needs_weights
-def test_tampered_record_is_noticed(tmp_path, monkeypatch):
+def test_tampered_record_is_noticed(monkeypatch):
     stored = minilm.recorded()
     stored["shifted"]["50"] = 0.5
-    path = tmp_path / "minilm.json"
-    path.write_text(json.dumps(stored))
-    monkeypatch.setattr(minilm, "RECORD", path)
+    monkeypatch.setattr(minilm, "recorded", lambda: stored)
     with pytest.raises(RuntimeError, match="shifted"):
         minilm.results(pretrained=True)
 
