@@ -24,9 +24,10 @@ from helpers.encodings import SCHEMES, Encoding, build, positions
 from helpers.encodings.base import NoEncoding
 from helpers.encodings.extension import RULES, extend
 from helpers.model import CausalLM
+from tests.encodings.kept import experiments
 from tests.encodings.test_extension import options
 
-# Sensible values, by the name of the argument. A constructor with another required argument must be added here.
+# Sensible values, by the name of the argument.
 SENSIBLE = {
     "d_model": 32, "n_heads": 4, "head_dim": 8, "max_len": 16, "window": 4, "original_max_position_embeddings": 64,
     "factor": 2.0, "schemes": [NoEncoding()], "attn_scale": 0.1, "floor_scale": 64,
@@ -48,9 +49,9 @@ NONSENSE = st.one_of(
 
 
 def modules():
-    return [
-        importlib.import_module(m.name) for m in pkgutil.iter_modules(helpers.encodings.__path__, "helpers.encodings.")
-    ]
+    """The files of helpers/encodings, but experiments: their constructors may take what they like."""
+    found = [m.name for m in pkgutil.iter_modules(helpers.encodings.__path__) if m.name not in experiments()]
+    return [importlib.import_module(f"helpers.encodings.{name}") for name in found]
 
 
 CLASSES = {
@@ -60,18 +61,25 @@ CLASSES = {
     if inspect.isclass(cls) and issubclass(cls, Encoding) and cls.__module__ == module.__name__
     if cls not in (Encoding, NoEncoding)
 }
-ARGUMENTS = [
-    (name, p.name)
-    for name, cls in CLASSES.items()
-    for p in inspect.signature(cls).parameters.values()
-    if p.kind is not inspect.Parameter.VAR_KEYWORD
-]
+
+
+def named(cls: type) -> list[inspect.Parameter]:
+    """The arguments of a constructor that have a name; a class without one of its own has none."""
+    listed = inspect.signature(cls).parameters.values()
+    return [p for p in listed if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+ARGUMENTS = [(name, p.name) for name, cls in CLASSES.items() for p in named(cls)]
 
 
 def sensible(name: str) -> dict:
-    required = [p.name for p in inspect.signature(CLASSES[name]).parameters.values() if p.default is p.empty]
     known = SENSIBLE | OF_CLASS.get(name, {})
-    return {key: known[key] for key in required if key != "kwargs"}
+    required = [p.name for p in named(CLASSES[name]) if p.default is p.empty]
+    missing = [argument for argument in required if argument not in known]
+    assert not missing, (
+        f"{name} requires {missing}: add sensible values to SENSIBLE of tests/encodings/test_validate.py"
+    )
+    return {argument: known[argument] for argument in required}
 
 
 def refused(call, argument: str, value) -> bool:
@@ -184,9 +192,9 @@ def test_build_refuses_nonsense(scheme, argument, value):
 @given(value=NONSENSE)
 def test_unknown_schemes_are_refused_with_the_choices(value):
     assume(not (isinstance(value, str) and value in SCHEMES))  # hypothesis also tries strings it finds in our sources
-    with pytest.raises(ValueError, match="(?s)name=.*choose one of 'none'"):
+    with pytest.raises(ValueError, match="(?s)name=.*choose one of '"):
         build(value)
-    with pytest.raises(ValueError, match="(?s)contender=.*choose one of 'none'"):
+    with pytest.raises(ValueError, match="(?s)contender=.*choose one of '"):
         race.run(value)
 
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-import shutil
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
@@ -397,38 +392,6 @@ def test_adding_an_encoding_is_one_class_and_one_registry_line(monkeypatch):
     assert mine.train[-1] < mine.train[0] - 0.5
     assert mine.train[-1] != none.train[-1]
     assert mine.model.encoding.rate.grad is not None
-
-
-def test_the_readme_s_recipe_word_for_word(tmp_path):
-    """The three steps of "Add an encoding in five minutes", done to a copy of helpers/ with the README's own code."""
-    readme = (store.ROOT / "README.md").read_text(encoding="utf-8")
-    recipe = readme.split("## Add an encoding in five minutes")[1].split("\n## ")[0]
-    source = textwrap.dedent(re.search(r"```python\n(.*?)```", recipe, re.S)[1])
-    (file, *_), entry = (
-        re.findall(r"`helpers/encodings/(\w+)\.py`", recipe),
-        re.search(r"`(\"\w+\": lambda.*?)`", recipe)[1],
-    )
-    shutil.copytree(store.ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
-    folder = tmp_path / "helpers" / "encodings"
-    (folder / f"{file}.py").write_text(source)
-    registry = (folder / "__init__.py").read_text()
-    line = "SCHEMES: dict[str, Callable[..., Encoding]] = {\n"
-    assert registry.count(line) == 1
-    name = re.search(r"^class (\w+)", source, re.M)[1]
-    registry = registry.replace(line, f"from .{file} import {name}  # noqa: E402\n\n{line}    {entry},\n")
-    (folder / "__init__.py").write_text(registry)
-    program = (
-        "from helpers import race, record\n"
-        "tiny = dict(d_model=8, n_heads=2, n_layers=1, train_len=16, batch=4, steps=30, lengths=(16, 64), segments=2)\n"
-        "race.PRESETS['quick'] = race.Settings(**tiny)\n"
-        "record.main(['--only', 'mine', '--seeds', '2'])\n"
-        "band = race.recorded('mine')\n"
-        "print([r.seed for r in band.results], band.results[0].train[-1] < band.results[0].train[0])"
-    )
-    out = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert out.returncode == 0, out.stderr
-    assert out.stdout.splitlines()[-1] == "[0, 1] True"
-    assert "mine,0.003,30,1,64,last," in (tmp_path / "results" / "race_quick" / "table.csv").read_text()
 
 
 def test_bands_take_the_live_run_where_nothing_was_recorded(monkeypatch, tmp_path):
