@@ -248,8 +248,9 @@ def _rotating_layers(text: Mapping[str, Any], target: int) -> tuple[str, bool]:
     if same:
         found = from_config(text, layer_type="encoder" if t5 else None)
         remedy = (
-            f"positions come from {type(found).__name__}, not from a rotation: there is no length to set. Whether the "
-            "model works at the target only a measurement says: its loss by position on texts as long as that."
+            f"positions come from {'T5' if t5 else type(found).__name__}, not from a rotation: there is no length to "
+            "set. Whether the model works at the target only a measurement says: its loss by position on texts as long "
+            "as that."
         )
         require(isinstance(found, RotaryParameters), "model_type", text.get("model_type"), remedy)
     turning = [layer_type for layer_type, each in sets.items() if each is not None]

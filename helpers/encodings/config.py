@@ -24,6 +24,7 @@ from ..validate import even_int, one_of, positive_int, positive_number, require
 from .alibi import ALiBi, alibi_slopes
 from .axial import MRoPE
 from .base import Encoding, NoEncoding
+from .combine import Combined, PerLayer
 from .extension import (
     Extension,
     dynamic_ntk,
@@ -36,6 +37,7 @@ from .extension import (
 )
 from .rope import RoPE, rope_frequencies
 from .t5 import T5
+from .temperature import PositionTemperature
 
 # ------------------------------------------------------------------ what a model's code fixes and its file leaves out
 
@@ -150,30 +152,31 @@ class RotaryParameters:
         """Coordinates of a position."""
         return 1 if self.sections is None else len(self.sections)
 
-    def build(self, layout: str | None = None) -> RoPE:
+    def build(self, layout: str | None = None) -> Encoding:
         """The rotation, with all that the file says of it: ``RoPE``, or ``MRoPE`` with sections.
+
+        With a temperature by position it is a ``Combined`` of the two.
 
         Args:
             layout: how channels form pairs, where the model type does not decide it, and only there.
 
         Raises:
-            ValueError: if the layout is missing or contradicts the model type; or if queries have a temperature by
-                position, which no rotation has.
+            ValueError: if the layout is missing, or contradicts the model type.
         """
         remedy = "this model type does not decide it; pass the layout that its code has: 'half' or 'interleaved'."
         require(layout is not None or self.layout is not None, "layout", None, remedy)
         remedy = f"the model's code has {self.layout!r}; leave it out."
         require(layout is None or self.layout in (None, layout), "layout", layout, remedy)
-        remedy = "multiply the queries yourself, by 1 + beta ln(1 + floor(position / length)): no rotation does it."
-        require(self.temperature is None, "temperature", self.temperature, remedy)
         common = {
             "head_dim": self.head_dim, "base": self.base, "layout": layout or self.layout, "inv_freq": self.inv_freq,
             "attention_factor": self.attention_factor, "rotary_dim": self.rotary_dim, "rotated": self.rotated,
             "scale": self.scale,
         }  # fmt: skip
         if self.sections is None:
-            return RoPE(**common)
-        return MRoPE(**common, sections=self.sections, mrope_interleaved=self.mrope_interleaved)
+            rotation = RoPE(**common)
+        else:
+            rotation = MRoPE(**common, sections=self.sections, mrope_interleaved=self.mrope_interleaved)
+        return rotation if self.temperature is None else Combined([rotation, PositionTemperature(*self.temperature)])
 
 
 def from_config(
@@ -189,7 +192,8 @@ def from_config(
 
     Returns:
         :class:`RotaryParameters`, for models that rotate. The scheme built, for the others: ``ALiBi`` (BLOOM, MPT, some
-        Falcons), ``T5``, and ``NoEncoding`` for layers that have no position of their own.
+        Falcons), ``T5`` (for UMT5 ``PerLayer``, a table in each), and for layers without rotation ``NoEncoding``, or
+        ``PositionTemperature`` (Llama 4).
 
     Raises:
         ValueError: naming key, value and remedy, if the file lacks what its kind needs, contradicts itself, names an
@@ -558,10 +562,10 @@ def _scale(
 
 
 def _without_rotation(text: Mapping[str, Any]) -> Encoding:
-    tuned = model_family(text) == "llama4" and text.get("attn_temperature_tuning", True)
-    remedy = "these layers scale their queries by position, which no scheme here does; set it to false to leave it out."
-    require(not tuned, "attn_temperature_tuning", True, remedy)
-    return NoEncoding()
+    if model_family(text) != "llama4" or not text.get("attn_temperature_tuning", True):
+        return NoEncoding()
+    why = "queries of these layers are scaled by position, unless attn_temperature_tuning is false"
+    return PositionTemperature(value(text, "attn_scale", why), value(text, "floor_scale", why), shift=1)
 
 
 @dataclass(frozen=True)
@@ -686,7 +690,7 @@ def _alibi(text: Mapping[str, Any], family: str, layer_type: str | None) -> ALiB
     return scheme
 
 
-def _t5(text: Mapping[str, Any], layer_type: str | None) -> T5:
+def _t5(text: Mapping[str, Any], layer_type: str | None) -> Encoding:
     """T5's buckets. The encoder looks both ways, the decoder back: two schemes in one file."""
     stacks = ("encoder",) if "Encoder" in str(text.get("architectures")) else ("encoder", "decoder")
     remedy = f"encoder and decoder differ in direction; choose one of {', '.join(map(repr, stacks))}."
@@ -700,4 +704,10 @@ def _t5(text: Mapping[str, Any], layer_type: str | None) -> T5:
             ("max_distance", "relative_attention_max_distance", "buckets grow towards it"),
         )
     }
-    return T5(heads, bidirectional=stack == "encoder", **numbers)
+    if model_family(text) != "umt5":
+        return T5(heads, bidirectional=stack == "encoder", **numbers)
+    layers = value(text, "num_hidden_layers", "UMT5 has a table in each layer")
+    if stack == "decoder" and text.get("num_decoder_layers") is not None:
+        layers = text["num_decoder_layers"]  # without the key, as many as the encoder
+    count = range(positive_int("num_layers", layers))
+    return PerLayer([T5(heads, bidirectional=stack == "encoder", **numbers) for _ in count])

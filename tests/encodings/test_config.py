@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.encodings import T5, ALiBi, MRoPE, NoEncoding, RoPE
+from helpers.encodings import T5, ALiBi, Combined, MRoPE, NoEncoding, PerLayer, PositionTemperature, RoPE
 from helpers.encodings.alibi import alibi_slopes
 from helpers.encodings.config import (
     HALF,
@@ -288,8 +288,29 @@ def test_layers_without_rotation(keys):
         assert plain.base == 5e5 and plain.layout == "interleaved"
     plain = {**LLAMA4, **keys, "attn_temperature_tuning": False}
     assert isinstance(from_config(plain, layer_type="full_attention"), NoEncoding)
-    with pytest.raises(ValueError, match="attn_temperature_tuning=True"):
+    with pytest.raises(ValueError, match="attn_scale=None: queries of these layers are scaled by position"):
         from_config({**LLAMA4, **keys}, layer_type="full_attention")
+    with pytest.raises(ValueError, match="floor_scale=None: queries of these layers are scaled by position"):
+        from_config({**LLAMA4, **keys, "attn_scale": 0.1}, layer_type="full_attention")
+
+
+@pytest.mark.oracle("config.from_config", against="transformers: Llama 4")
+def test_llama_4_scales_the_queries_that_it_does_not_rotate():
+    modeling = pytest.importorskip("transformers.models.llama4.modeling_llama4")
+    scheme = from_config({**LLAMA4, "attn_scale": 0.1, "floor_scale": 4}, layer_type="full_attention")
+    config = modeling.Llama4TextConfig(
+        hidden_size=8, num_attention_heads=1, num_key_value_heads=1, head_dim=8, num_hidden_layers=4, attn_scale=0.1,
+        floor_scale=4, no_rope_layers=[0] * 4,
+    )  # fmt: skip
+    layer, seen = modeling.Llama4TextAttention(config, 3), []
+    x, ids = torch.randn(1, 20, 8), torch.arange(20)[None]
+    layer.q_proj.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    config._attn_implementation = "spy"
+    modeling.ALL_ATTENTION_FUNCTIONS["spy"] = lambda module, q, k, v, *_, **__: (seen.append(q) or v, None)
+    layer(x, (None, None), None)
+    q, turned = seen[0].view(1, 20, 1, 8).transpose(1, 2), seen[1]
+    state = scheme.prepare(ids, ids, None)
+    assert torch.allclose(scheme.rotate(q, q, state, 0)[0], turned, rtol=1e-6) and not torch.allclose(q, turned)
 
 
 def test_exaones_global_layers_are_not_rotated_and_olmos_local_ones_not_scaled():
@@ -341,8 +362,15 @@ def test_a_rotation_is_not_built_from_what_the_file_does_not_say():
     assert read("command-r-v01").build("interleaved").layout == "interleaved"
     with pytest.raises(ValueError, match="layout='half': the model's code has 'interleaved'"):
         read("command-r-v01").build("half")
-    with pytest.raises(ValueError, match=r"temperature=\(0.1, 16384\): multiply the queries yourself"):
-        read("ministral-3-3b-reasoning").build()
+
+
+def test_a_rotation_with_a_temperature_by_position_is_built_of_both():
+    found = read("ministral-3-3b-reasoning")
+    built = found.build()
+    rotation, temperature = built.parts
+    assert isinstance(built, Combined) and isinstance(rotation, RoPE) and torch.equal(rotation.inv_freq, found.inv_freq)
+    assert isinstance(temperature, PositionTemperature)
+    assert (temperature.attn_scale, temperature.floor_scale, temperature.shift) == (0.1, 16384, 0)
 
 
 # --------------------------------------------------------------------------------------------------------- the biases
@@ -378,10 +406,19 @@ def test_published_biases():
     for name, heads in (("flan-t5-base", 12), ("umt5-small", 6)):
         for stack, both in (("encoder", True), ("decoder", False)):
             scheme = from_config(published(name), layer_type=stack)
+            if name == "umt5-small":  # a table of its own in each of 8 layers
+                assert isinstance(scheme, PerLayer) and scheme.n_layers == len(scheme.parts) == 8
+                scheme = scheme.parts[3]
             assert isinstance(scheme, T5) and scheme.bidirectional is both and scheme.n_heads == heads
             assert (scheme.num_buckets, scheme.max_distance) == (32, 128)
     encoder = {**published("umt5-small"), "architectures": ["UMT5EncoderModel"]}
-    assert from_config(encoder).bidirectional
+    assert all(part.bidirectional for part in from_config(encoder).parts)
+    uneven = {**published("umt5-small"), "num_decoder_layers": 3}
+    assert [from_config(uneven, layer_type=stack).n_layers for stack in ("encoder", "decoder")] == [8, 3]
+    del uneven["num_decoder_layers"]
+    assert from_config(uneven, layer_type="decoder").n_layers == 8
+    with pytest.raises(ValueError, match="num_hidden_layers=None: UMT5 has a table in each layer"):
+        from_config({**uneven, "num_layers": None}, layer_type="decoder")
 
 
 # ----------------------------------------------------------------------------------------------- spellings of one thing

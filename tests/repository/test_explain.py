@@ -617,6 +617,7 @@ BAD = {
     "ALiBi": (["bloom-3b"], "model_type='bloom': positions come from ALiBi, not from a rotation: .*loss by position"),
     "ALiBi in a Falcon": (["walter-falcon-1b"], "model_type='falcon': positions come from ALiBi"),
     "T5": (["flan-t5-base"], "model_type='t5': positions come from T5, not from a rotation: there is no length to set"),
+    "UMT5": (["umt5-small"], "model_type='umt5': positions come from T5, not from a rotation"),
     "picture": ([LLAMA3, "--picture", "no/folder.png"], "--picture no/folder.png: pass the name of a .png file"),
     "picture of another kind": ([LLAMA3, "--picture", "x.pdf"], "--picture x.pdf: pass the name of a .png file"),
 }
