@@ -281,13 +281,12 @@ def _llama_cpp(found: Explanation) -> str:
 def measured_cost(method: str) -> tuple[float, float, int]:
     """SmolLM2-135M within the 8,192 tokens it was trained on: perplexity as it is, with a method, and documents.
 
-    From results/pretrained/smollm2_context.json, over the documents that have both.
+    From the recorded measurements of helpers.pretrained.context, over the documents that have both.
     """
-    from helpers.pretrained.context import recorded
+    from helpers.pretrained import context
 
-    record = recorded()
-    blocks = SMOLLM2_LENGTH // record["settings"]["block"]
-    both = [doc for doc in record["blocks"].values() if method in doc]
+    blocks = SMOLLM2_LENGTH // context.SETTINGS.block
+    both = [doc for doc in context.recorded()["blocks"].values() if method in doc]
     found = [math.exp(statistics.fmean(statistics.fmean(doc[m][:blocks]) for doc in both)) for m in ("none", method)]
     return found[0], found[1], len(both)
 

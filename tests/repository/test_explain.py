@@ -16,6 +16,7 @@ from helpers.encodings import from_config
 from helpers.encodings.extension import rotations
 from helpers.explain import HEAD_DIM_EMPTY, TICKS, Explanation, edited, explain, kv_cache
 from helpers.pictures.explained import explained
+from helpers.pretrained import context
 from tests.encodings.test_config import CONFIGS, ROTARY, by_transformers, published
 from tools import explain as tool
 from tools.common import Stop
@@ -337,12 +338,11 @@ def rope_parameters(edit: dict) -> dict:
 def prices(kind: str) -> list[tuple]:
     """What a rule costs on short texts, read here from the published and the recorded numbers."""
     quoted = json.loads((ROOT / "helpers" / "data" / "published.json").read_text(encoding="utf-8"))
-    record = json.loads((ROOT / "results" / "pretrained" / "smollm2_context.json").read_text(encoding="utf-8"))
     measured: list[float] = []
     for method in {"yarn": ("yarn2", "yarn4"), "linear": ("pi2", "pi4")}.get(kind, ()):
-        documents = [doc for doc in record["blocks"].values() if method in doc]
+        documents = [doc for doc in context.recorded()["blocks"].values() if method in doc]
         for name in ("none", method):
-            blocks = [statistics.fmean(doc[name][: 8192 // record["settings"]["block"]]) for doc in documents]
+            blocks = [statistics.fmean(doc[name][:16]) for doc in documents]  # of 512 tokens
             measured.append(math.exp(statistics.fmean(blocks)))
         measured += [int(method[-1]), len(documents)]
     here = (
