@@ -452,6 +452,15 @@ def test_another_matplotlib_leaves_figures_alone(course, monkeypatch, capsys):
 # ----------------------------------------------------------------------------------------- nothing of others is touched
 
 
+def test_a_run_leaves_nothing_that_git_would_see(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    figures.install([fresh_folder(tmp_path / "a", **{"02_loss": picture()})], tmp_path / "figures", ["02"])
+    status = ["git", "-C", str(tmp_path), "status", "--short", "--untracked-files=all", "figures"]
+    seen = subprocess.run(status, capture_output=True, text=True, check=True).stdout.split()[1::2]
+    assert seen == ["figures/02_loss.png", "figures/manifest.json"]
+
+
 def test_pictures_that_no_manifest_names_stay(tmp_path):
     target = tmp_path / "figures"
     target.mkdir()
