@@ -40,22 +40,36 @@ def positive_int(argument: str, value: Any, at_least: int = 1) -> int:
 
 
 def positive_number(argument: str, value: Any, at_least: float | None = None) -> float:
-    """Return ``value`` as a float, or raise ``ValueError`` if it is not finite and > 0 (or >= ``at_least``)."""
+    """Return ``value`` as a float, or raise ``ValueError`` if it is not finite and > 0 (or >= ``at_least``).
+
+    Finite means: in float32, where models compute. 1e39 is infinite there, and 1e-46 is 0.
+    """
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    finite = real and value == value and value not in (float("inf"), float("-inf"))
+    finite = real and math.isfinite(value)
     if at_least is None:
         require(finite and value > 0, argument, value, "must be a finite number above 0.")
     else:
         require(finite and value >= at_least, argument, value, f"must be a finite number of at least {at_least}.")
-    return float(value)
+    return _in_float32(argument, value)
 
 
 def number(argument: str, value: Any, above: float = -math.inf, at_most: float = math.inf) -> float:
-    """Return ``value`` as a float, or raise ``ValueError`` if it is not finite, > ``above`` and <= ``at_most``."""
+    """Return ``value`` as a float, or raise ``ValueError`` if it is not finite, > ``above`` and <= ``at_most``.
+
+    Finite as in :func:`positive_number`.
+    """
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"at most {at_most:g}"] * (at_most < math.inf)
     remedy = f"must be a finite number{' ' * bool(limits)}{' and '.join(limits)}."
     require(real and math.isfinite(value) and above < value <= at_most, argument, value, remedy)
+    return _in_float32(argument, value)
+
+
+def _in_float32(argument: str, value: Any) -> float:
+    """Return ``value`` as a float, or raise ``ValueError`` if it is too large or too small for float32."""
+    limits = torch.finfo(torch.float32)
+    fits = value == 0 or limits.tiny <= abs(value) <= limits.max
+    require(fits, argument, value, "is outside the range of float32, 1.2e-38 to 3.4e38, in which models compute.")
     return float(value)
 
 
@@ -72,7 +86,8 @@ def vector(argument: str, value: Any, length: int) -> Tensor:
     remedy = f"must have shape ({length},): that many numbers."
     require(out is not None, argument, value, remedy)
     require(out.shape == (length,), argument, tuple(out.shape), remedy)
-    require(bool(out.isfinite().all()), argument, out.tolist(), "must be finite numbers.")
+    finite = bool(out.float().isfinite().all())  # also in float32, where models compute
+    require(finite, argument, out.tolist(), "must be finite numbers, below 3.4e38.")
     return out.detach().clone()
 
 

@@ -55,7 +55,7 @@ def mrope_frequencies(
     Args:
         head_dim: twice the sum of ``sections``.
         sections: pairs of each axis.
-        base: above 0.
+        base: at least 1, or the frequencies do not fall.
         mrope_interleaved: False: the first pairs to the first axis, and so on (Qwen2-VL). True: the pairs in turn, pair
             i to axis i modulo the number of axes, until that axis has its share; what is left to the first (Qwen3-VL).
 
@@ -153,7 +153,7 @@ class AxialRoPE(_ManyAxes):
             head_dim: even width of a head.
             axes: number of coordinates, each with an equal, even share of the rotated channels; or the channels of
                 each, as in (16, 56, 56): even numbers that sum to the rotated channels.
-            base: above 0.
+            base: at least 1, or the frequencies do not fall.
             layout, rotary_fraction, attention_factor, rotary_dim, rotated, scale: as in :class:`RoPE`.
 
         Raises:
@@ -205,7 +205,7 @@ class MRoPE(_ManyAxes):
         Args:
             head_dim: even width of a head.
             sections: pairs of each axis. They must sum to half of the rotated channels.
-            base: above 0.
+            base: at least 1, or the frequencies do not fall.
             mrope_interleaved: deal the pairs out in turn, see :func:`mrope_frequencies` (Qwen3-VL: (24, 20, 20)).
             layout, rotary_fraction, inv_freq, attention_factor, rotary_dim, rotated, scale: as in :class:`RoPE`
                 (Qwen3.5: sections (11, 11, 10) on a quarter of 256 channels).

@@ -92,6 +92,9 @@ class NoEncoding(Encoding):
     """Nothing at any door ("NoPE"). With a causal mask a model can still find out where it is: see notebook 01."""
 
 
+LARGEST = 1000.0
+"""What logits may be multiplied by. No published model comes near; far beyond it they overflow and give NaN."""
+
 FLOAT64_DEVICES = ("cpu", "cuda", "meta")
 """Types of devices known to compute in float64. Apple's GPUs ("mps") do not, nor does every accelerator."""
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..validate import even_int, flag, number, one_of, positive_int, positive_number, require
-from .base import in_float64
+from .base import LARGEST, in_float64
 from .rope import RoPE, Rotation, rope_angles, rope_exponents, rope_frequencies
 
 
@@ -227,7 +227,7 @@ def yarn(
     freq = _frequencies(*common)
     _check_ramp(beta_fast, beta_slow, may_be_equal=ramp == "code")
     own = temperature_factor(factor) if attention_factor is None else attention_factor
-    attention_factor = positive_number("attention_factor", own)
+    attention_factor = number("attention_factor", own, above=0, at_most=LARGEST)
     if ramp == "paper":
         paper = ntk_by_parts(*common, beta_fast=beta_fast, beta_slow=beta_slow)
         return Extension(paper.inv_freq, attention_factor)
@@ -274,7 +274,7 @@ def longrope(
     divisors = torch.tensor(lists["long_factor" if beyond else "short_factor"], dtype=torch.float64, device="cpu")
     if attention_factor is None:
         attention_factor = math.sqrt(1 + math.log(factor) / math.log(original_max_position_embeddings))
-    return Extension(freq / divisors, positive_number("attention_factor", attention_factor))
+    return Extension(freq / divisors, number("attention_factor", attention_factor, above=0, at_most=LARGEST))
 
 
 def longrope_example(head_dim: int, factor: float) -> list[float]:
@@ -444,5 +444,6 @@ class DynamicNTK(RoPE):
         return base ** rope_exponents(self.rotary_dim).to(length.device)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
-        inv_freq = self.frequencies(torch.maximum(q_pos.max(), k_pos.max()) + 1)
+        longest = torch.cat([q_pos.flatten(), k_pos.flatten(), q_pos.new_zeros(1)]).max()  # 0: for no positions at all
+        inv_freq = self.frequencies(longest + 1)
         return Rotation(*(self._cos_sin(rope_angles(p, inv_freq), p.device) for p in (q_pos, k_pos)))

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from ..validate import positive_int, positive_number
+from ..validate import number, positive_int, positive_number
 from .base import Encoding
 
 
@@ -25,7 +26,8 @@ def fire_input(q_pos: Tensor, k_pos: Tensor, c: Tensor | float, threshold: Tenso
     c = torch.as_tensor(c, device=q_pos.device)
     c = c.to(torch.promote_types(c.dtype, torch.float32))  # positions in bfloat16 would collide from 257
     far = torch.maximum(q_pos.to(c.dtype), torch.as_tensor(threshold, dtype=c.dtype, device=q_pos.device))
-    return torch.log1p(c * Encoding.distance(q_pos, k_pos).abs()) / torch.log1p(c * far)[:, :, None]
+    whole = torch.log1p(c * far).clamp(min=torch.finfo(c.dtype).tiny)  # at position 0, a learned threshold of 0: 0 / 0
+    return torch.log1p(c * Encoding.distance(q_pos, k_pos).abs()) / whole[:, :, None]
 
 
 class FIRE(Encoding):
@@ -39,7 +41,7 @@ class FIRE(Encoding):
         """n_heads: outputs. threshold: initial L in tokens. width: hidden units. c: above 0. ValueError otherwise."""
         super().__init__()
         self.threshold = positive_number("threshold", threshold)
-        self.c = nn.Parameter(torch.tensor(positive_number("c", c)))
+        self.c = nn.Parameter(torch.tensor(number("c", c, above=0, at_most=1e20)))
         self.multiplier = nn.Parameter(torch.tensor(1.0))
         self.n_heads = positive_int("n_heads", n_heads)
         positive_int("width", width)
@@ -47,7 +49,9 @@ class FIRE(Encoding):
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         share = fire_input(q_pos, k_pos, self.c.abs(), (self.multiplier * self.threshold).abs())
-        return self.network(share.to(self.c.dtype)[..., None]).permute(0, 3, 1, 2)  # (B, T, S, H) -> (B, H, T, S)
+        # In bfloat16 a share has 8 bits: distances 4,000 and 4,010 would be one. The network runs as wide as the share.
+        wide = {name: weight.to(share.dtype) for name, weight in self.network.named_parameters()}
+        return functional_call(self.network, wide, share[..., None]).permute(0, 3, 1, 2)  # (B, T, S, H) -> (B, H, T, S)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return state

@@ -48,22 +48,25 @@ class Kerple(Encoding):
 
     @property
     def r1(self) -> Tensor:
-        """(n_heads,), above 0."""
-        return nn.functional.softplus(self.raw_r1)
+        """(n_heads,), above 0; float32 at least, as r2: distances in bfloat16 would collide from 257."""
+        return nn.functional.softplus(_at_least_float32(self.raw_r1))
 
     @property
     def r2(self) -> Tensor:
         """(n_heads,), above 0; below 2 for the power kernel."""
-        return nn.functional.softplus(self.raw_r2) if self.variant == "log" else 2 * torch.sigmoid(self.raw_r2)
+        raw = _at_least_float32(self.raw_r2)
+        return nn.functional.softplus(raw) if self.variant == "log" else 2 * torch.sigmoid(raw)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         kernel = kerple_log if self.variant == "log" else kerple_power
-        wide = torch.promote_types(self.raw_r1.dtype, torch.float32)  # distances in bfloat16 would collide from 257
-        r1, r2 = (r.to(wide)[:, None, None] for r in (self.r1, self.r2))
-        return kernel(self.distance(q_pos, k_pos), r1, r2)
+        return kernel(self.distance(q_pos, k_pos), self.r1[:, None, None], self.r2[:, None, None])
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:
         return state
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def inverse_softplus(y: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Learned(Encoding):
         nn.init.normal_(self.table.weight, std=positive_number("std", std) / self.gain)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        if readable(integers("position_ids", q_pos)):
+        if readable(integers("position_ids", q_pos)) and q_pos.numel():
             low, high = torch.aminmax(q_pos)
             rows = f"the table has positions {-self.offset} .. {self.max_len - 1}"
             remedy = f"{rows}; shorten the input or build it with a larger max_len."

@@ -57,7 +57,7 @@ class MixedRoPE(Encoding):
         Args:
             head_dim: divisible by 4.
             n_heads: number of query heads and of key heads: a key shared by heads of other frequencies has no angle.
-            base: above 0; spans the lengths of the initial frequencies.
+            base: at least 1; spans the lengths of the initial frequencies.
             n_layers: layers with frequencies of their own (the paper: all); 1: all layers share one set.
             layout: one of :data:`~.rope.LAYOUTS`.
 
@@ -68,7 +68,7 @@ class MixedRoPE(Encoding):
         self.head_dim, self.n_heads = positive_int("head_dim", head_dim), positive_int("n_heads", n_heads)
         require(head_dim % 4 == 0, "head_dim", head_dim, "must be divisible by 4: pairs, along and across a direction.")
         self.layout = one_of("layout", layout, LAYOUTS)
-        start = mixed_frequencies(head_dim, n_heads, positive_number("base", base)).float()
+        start = mixed_frequencies(head_dim, n_heads, positive_number("base", base, at_least=1.0)).float()
         self.inv_freq = nn.Parameter(start.expand(positive_int("n_layers", n_layers), -1, -1, -1).clone())
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> tuple[Rotation, ...]:

@@ -57,7 +57,7 @@ class PoPE(Encoding):
         Args:
             head_dim: width of a head, odd or even.
             n_heads: number of *key* heads: each has its own phase a frequency.
-            base: above 0.
+            base: at least 1, or the frequencies do not fall.
             delta: how the phases start. ``zero`` (better beyond the training length, says the paper) or ``uniform``
                 in [-2 pi, 0] (slightly better within it).
             bounded: clamp the phases to [-2 pi, 0], as the paper and both packages do. A phase outside gets no
@@ -67,7 +67,7 @@ class PoPE(Encoding):
             ValueError: on a bad argument.
         """
         super().__init__()
-        self.head_dim, self.base = positive_int("head_dim", head_dim), positive_number("base", base)
+        self.head_dim, self.base = positive_int("head_dim", head_dim), positive_number("base", base, at_least=1.0)
         shape = (positive_int("n_heads", n_heads), self.head_dim)
         one_of("delta", delta, ("zero", "uniform"))
         self.delta = nn.Parameter(torch.zeros(shape) if delta == "zero" else -2 * math.pi * torch.rand(shape))

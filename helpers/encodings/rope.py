@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..validate import even_int, number, one_of, positive_number, require, vector
-from .base import Encoding, in_float64
+from .base import LARGEST, Encoding, in_float64
 
 LAYOUTS = ("half", "interleaved")
 ROTATED = ("first", "last")
@@ -156,7 +156,7 @@ class RoPE(Encoding):
 
         Args:
             head_dim: even width of a head.
-            base: above 0.
+            base: at least 1, or the frequencies do not fall.
             layout: one of :data:`LAYOUTS`.
             rotary_fraction: in (0, 1], giving an even number of rotated channels.
             inv_freq: frequencies (pairs,) to use instead of base^(-2i/d), for context extension.
@@ -170,10 +170,10 @@ class RoPE(Encoding):
         """
         super().__init__()
         self.rotary_dim = rotary_width(head_dim, rotary_fraction, rotary_dim)
-        self.head_dim, self.base = head_dim, positive_number("base", base)
+        self.head_dim, self.base = head_dim, positive_number("base", base, at_least=1.0)
         self.layout = one_of("layout", layout, LAYOUTS)
         self.rotated = one_of("rotated", rotated, ROTATED)
-        self.scale = None if scale is None else positive_number("scale", scale)
+        self.scale = None if scale is None else number("scale", scale, above=0, at_most=LARGEST)
         # Frequencies are float64 and not a buffer: model.bfloat16() must not touch them.
         self.inv_freq = rope_frequencies(self.rotary_dim, base)
         RoPE.set_frequencies(self, self.inv_freq if inv_freq is None else inv_freq, attention_factor)
@@ -181,10 +181,10 @@ class RoPE(Encoding):
     def set_frequencies(self, inv_freq: Tensor, attention_factor: float = 1.0) -> None:
         """Other frequencies (pairs,) and another attention factor, in place: context extension of a trained model.
 
-        ValueError on other than that many finite numbers, or a factor that is not above 0.
+        ValueError on other than that many finite numbers, or a factor outside (0, 1000].
         """
         self.inv_freq = vector("inv_freq", inv_freq, self.rotary_dim // 2)
-        self.attention_factor = positive_number("attention_factor", attention_factor)
+        self.attention_factor = number("attention_factor", attention_factor, above=0, at_most=LARGEST)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Rotation:
         """cos and sin for queries and for keys, each (B or 1, 1, T or S, pairs), float32."""

@@ -43,7 +43,7 @@ class Sandwich(Encoding):
         super().__init__()
         self.n_heads = positive_int("n_heads", n_heads)
         self.dim = even_int("dim", dim, "each frequency has a sine and a cosine")
-        self.base = positive_number("base", base)
+        self.base = positive_number("base", base, at_least=1.0)
         self.strengths = alibi_slopes(n_heads) if strengths is None else vector("strengths", strengths, n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class Sinusoidal(Encoding):
 
         Args:
             d_model: even width; divisible by 2 * axes.
-            base: above 0.
+            base: at least 1, or the frequencies do not fall.
             convention: one of :data:`CONVENTIONS`.
             gain: what is added is ``gain`` times the table, whose entries have a root mean square of 0.71: the weight
                 of position against token.
@@ -151,7 +151,7 @@ class Sinusoidal(Encoding):
         super().__init__()
         self.axes = positive_int("axes", axes)
         self.d_model = even_int("d_model", d_model, "a sine and a cosine share each frequency")
-        self.base = positive_number("base", base)
+        self.base = positive_number("base", base, at_least=1.0)
         self.convention = one_of("convention", convention, CONVENTIONS)
         self.gain = positive_number("gain", gain)
         sinusoidal_grid(torch.zeros(1, axes), d_model, base, convention)  # refuses what does not divide

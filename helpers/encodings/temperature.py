@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..validate import number, positive_int
-from .base import Encoding, in_float64
+from .base import LARGEST, Encoding, in_float64
 
 
 def position_temperature(position_ids: Tensor, attn_scale: float, floor_scale: int, shift: int = 0) -> Tensor:
@@ -41,7 +41,7 @@ class PositionTemperature(Encoding):
     def __init__(self, attn_scale: float, floor_scale: int, shift: int = 0):
         """As in :func:`position_temperature`. ValueError unless attn_scale > 0, floor_scale >= 1 and shift >= 0."""
         super().__init__()
-        self.attn_scale = number("attn_scale", attn_scale, above=0)
+        self.attn_scale = number("attn_scale", attn_scale, above=0, at_most=LARGEST)
         self.floor_scale = positive_int("floor_scale", floor_scale)
         self.shift = positive_int("shift", shift, at_least=0)
 

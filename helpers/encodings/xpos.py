@@ -12,9 +12,12 @@ grows instead, so this is for causal models.
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
-from ..validate import number, positive_number
+from ..validate import number, positive_number, readable, require
 from .base import in_float64
 from .rope import CosSin, RoPE, Rotation, rope_exponents
 
@@ -30,7 +33,8 @@ class XPos(RoPE):
     Exponents are measured from a fixed ``center``. Other packages center them on the middle of each sequence: the
     rotated vectors then differ from these, and change with length (which breaks a cache of rotated keys); the logits
     are the same. The factors of keys grow by a power of 1 / zeta_0 = 3.5 every 512 positions: float32 tables hold out
-    to about 36,000 positions from the center, and rotated vectors in float16 to about 4,500.
+    to about 35,000 positions from the center (farther ones are a ValueError, unless compiled), and rotated vectors in
+    float16 to about 4,500.
     """
 
     def __init__(
@@ -51,7 +55,17 @@ class XPos(RoPE):
         """cos and sin times the decay: of queries by +m/B, of keys by -n/B; each (B or 1, 1, T or S, pairs)."""
         return Rotation(self._faded(q_pos, +1), self._faded(k_pos, -1))
 
+    @property
+    def reach(self) -> float:
+        """Positions from the center to either side at which the largest factor still fits into float32."""
+        decay = -math.log(self.zeta[0].item())  # the fastest pair's
+        return -math.log(torch.finfo(torch.float32).tiny) / decay * self.scale_base if decay else math.inf
+
     def _faded(self, position_ids: Tensor, sign: int) -> CosSin:
+        if readable(position_ids) and position_ids.numel():
+            for end in (position_ids.min(), position_ids.max()):
+                remedy = f"must lie within {self.reach:.0f} positions of center={self.center:g}; move the center."
+                require(abs(end.item() - self.center) <= self.reach, "position_ids", end.item(), remedy)
         exponent = sign * (in_float64(position_ids) - self.center)[:, None, :, None] / self.scale_base
         fade = (self.zeta.to(exponent.device) ** exponent).float().to(position_ids.device)
         return CosSin(*(table * fade for table in self._tables(position_ids)))

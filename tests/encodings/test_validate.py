@@ -34,7 +34,7 @@ SENSIBLE = {
 }  # fmt: skip
 OF_CLASS = {"MRoPE": {"head_dim": 128}}
 ALIASES = {
-    "rotary_fraction": "rotary_",
+    "rotary_fraction": "rotary_|sections",
     "axes": "axes|head_dim",
     "mrope_interleaved": "mrope_|sections",
     "d_model": "d_model|n_heads",
