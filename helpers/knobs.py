@@ -37,7 +37,7 @@ KNOBS: dict[str, Knob] = {
     "base": Knob(float, lambda v: 1 < v < math.inf, "must be a finite number above 1, such as 10000."),
     "d_model": Knob(int, lambda v: v >= 32 and v % 4 == 0, "must be a multiple of 4 from 32 on."),
     "head_dim": Knob(int, lambda v: v >= 16 and v % 8 == 0, "must be a multiple of 8 from 16 on, such as 64."),
-    "n_heads": Knob(int, lambda v: v >= 1, "must be a whole number of at least 1."),
+    "n_heads": Knob(int, lambda v: v >= 2, "must be a whole number of at least 2: one head is compared with another."),
     "factor": Knob(float, lambda v: 1 < v < math.inf, "must be a finite number above 1: how many times longer."),
 }
 """Parameter of a notebook -> what it may be. ``figures_dir`` may also be None."""
