@@ -6,9 +6,9 @@
 * ``corpus``, ``race``: text, training, read-out, recorded results. ``record`` runs the race in several processes or on
   a cluster. ``studies``: one file a recorded experiment.
 * ``pretrained``: real weights, found, verified, read and measured.
-* ``display`` (``start``, ``show``), ``knobs`` (what each parameter of a notebook may be), ``plotting`` (the look, shared
-  pictures), ``pictures`` (those of one notebook per file), ``facts`` (what a picture shows, kept inside its PNG):
-  plumbing, nothing that is taught.
+* ``display`` (``start``, ``show``), ``knobs`` (what each parameter of a notebook may be), ``plotting`` (the look,
+  shared pictures), ``pictures`` (those of one notebook per file), ``facts`` (what a picture shows, kept inside its
+  PNG): plumbing, nothing that is taught.
 * ``exercises``, ``scorecard``, ``sources`` with ``data/``: checks, and what they check against.
 """
 
