@@ -15,7 +15,10 @@ import torch
 
 from helpers.encodings import extension
 from helpers.encodings.alibi import alibi_slopes
+from helpers.encodings.axial import mrope_frequencies, multimodal_positions
 from helpers.encodings.base import positions
+from helpers.encodings.deberta import deberta_index, log_buckets
+from helpers.encodings.learned import padded_positions
 from helpers.encodings.pope import PoPE, pope_frequencies
 from helpers.encodings.rope import RoPE, rope_angles, rope_frequencies, rotate_pairs
 from helpers.encodings.shaw import clipped_index
@@ -26,6 +29,7 @@ from helpers.encodings.sinusoidal import (
     sinusoidal_table,
 )
 from helpers.encodings.t5 import t5_buckets
+from helpers.encodings.temperature import position_temperature
 from helpers.encodings.xpos import XPos
 from helpers.model import CausalLM
 
@@ -514,6 +518,103 @@ def pope_s_scale_is_that_of_the_package(scale) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------- the tests
+
+
+# ----------------------------------------------------------------------------------- published models, ported by hand
+
+DEEPSEEK = {"rotary_dim": 64, "rotated": "last"}
+
+
+def logit_of_ones(**how) -> float:
+    """The logit of two heads of 192 ones at one position, over its value without a temperature."""
+    enc, ones, at = RoPE(192, **how), torch.ones(1, 1, 1, 192, dtype=torch.float64), torch.tensor([[0]])
+    q, k = enc.rotate(ones, ones, enc.prepare(at, at, None), 0)
+    return (q * k).sum().item() * (enc.scale or 192**-0.5) / 192**0.5
+
+
+@mistake(
+    "DeepSeek's temperature on cos and sin",
+    lambda f: logit_of_ones(**DEEPSEEK, scale=192**-0.5 * f**2),
+    lambda f: logit_of_ones(**DEEPSEEK, attention_factor=f),
+)
+def a_temperature_reaches_the_whole_logit(grown) -> bool:
+    return math.isclose(grown(0.1 * math.log(40) + 1), 1.8739, abs_tol=1e-4)
+
+
+def first_channel_turns(**how) -> bool:
+    enc, x = RoPE(8, rotary_dim=4, **how), torch.ones(1, 1, 1, 8)
+    return not near(enc.rotate(x, x, enc.prepare(torch.tensor([[3]]), torch.tensor([[3]]), None), 0)[0][..., 0], 1, 0.1)
+
+
+@mistake(
+    "DeepSeek's rotation on the first channels",
+    lambda: first_channel_turns(rotated="last"),
+    lambda: first_channel_turns(rotated="first"),
+)
+def content_channels_come_first(turns) -> bool:
+    return not turns()
+
+
+@mistake(
+    "Qwen3-VL's sections in blocks",
+    lambda: mrope_frequencies(128, (24, 20, 20), 5e6, True)[1],
+    lambda: mrope_frequencies(128, (24, 20, 20), 5e6)[1],
+)
+def every_axis_has_a_fast_pair(axis) -> bool:
+    return axis()[:4].tolist() == [0, 1, 2, 0]
+
+
+@mistake(
+    "the position after a picture is the number of tokens",
+    lambda grid: int(multimodal_positions([grid, 1])[0, -1, 0]),
+    lambda grid: math.prod(grid),
+)
+def text_goes_on_after_the_largest_id(following) -> bool:
+    return following((1, 4, 4)) == 4
+
+
+@mistake(
+    "DeBERTa-v3 without log buckets",
+    lambda d: deberta_index(log_buckets(-d, 256, 512), 256),
+    lambda d: deberta_index(-d, 256),
+)
+def far_distances_share_rows(rows) -> bool:
+    return rows(torch.tensor([200, 300])).tolist() == [425, 463]
+
+
+@mistake(
+    "rows of OPT's table given for positions",
+    lambda real: padded_positions(real) + 2,
+    lambda real: padded_positions(real) + 2 + 2,
+)
+def the_first_real_token_reads_row_two(rows) -> bool:
+    return rows(torch.tensor([[False, True, True]])).tolist() == [[1, 2, 3]]
+
+
+@mistake("MPT's slopes with 8 where the file says 16", lambda: alibi_slopes(2, 16), lambda: alibi_slopes(2))
+def the_flattest_slope_is_two_to_the_minus_maximum(slopes) -> bool:
+    return slopes()[-1].item() == 2.0**-16
+
+
+@mistake(
+    "Llama 4's temperature as a logarithm of the position",
+    lambda p: position_temperature(p, 0.1, 8192, 1),
+    lambda p: 1 + 0.1 * torch.log1p((p + 1) / 8192),
+)
+def a_temperature_in_steps(factor) -> bool:
+    return near(factor(torch.tensor([0, 8190, 100_000])), [1.0, 1.0, 1.2565], 1e-4)
+
+
+PHI3 = {"short_factor": [1.0] * 48, "long_factor": [2.0] * 48}
+
+
+@mistake(
+    "LongRoPE with factor 1 where the file has none",
+    lambda: extension.extend("longrope", 96, 1e4, 131_072 / 4096, 4096, **PHI3).attention_factor,
+    lambda: extension.extend("longrope", 96, 1e4, 1.0, 4096, **PHI3).attention_factor,
+)
+def phi3_has_an_attention_factor(factor) -> bool:
+    return math.isclose(factor(), 1.1902, abs_tol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "right", "wrong", "check"), MISTAKES, ids=[m[0] for m in MISTAKES])
