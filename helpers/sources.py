@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
+from .store import read_json
 from .validate import one_of
 
 DATA = Path(__file__).with_name("data")
@@ -15,12 +15,12 @@ DATA = Path(__file__).with_name("data")
 @functools.cache
 def references() -> dict[str, dict]:
     """Every work cited: key -> {"authors" (last names), "title", "year" (first public), and "arxiv" or "url"}."""
-    return json.loads((DATA / "references.json").read_text(encoding="utf-8"))
+    return read_json(DATA / "references.json")
 
 
 @functools.cache
 def _published() -> dict[str, dict]:
-    return json.loads((DATA / "published.json").read_text(encoding="utf-8"))
+    return read_json(DATA / "published.json")
 
 
 def published(key: str) -> Any:

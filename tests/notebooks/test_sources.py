@@ -7,7 +7,7 @@ from numbers import Real
 
 import pytest
 
-from helpers import sources
+from helpers import sources, store
 
 WORKS = sources.references()
 NUMBERS = sources._published()
@@ -105,3 +105,14 @@ def test_numbers_that_the_series_leans_on():
     assert get("haviv2022.lost_without_positions")["alibi"] == {"most": most} and most == 2.21
     lost = [t["none"] - t["sinusoidal"] for t in tables]
     assert round(min(lost), 2) == 0.14 and round(max(lost), 2) == 0.81
+
+
+@pytest.mark.parametrize(
+    "name, read", [("references.json", sources.references), ("published.json", sources._published)]
+)
+def test_a_damaged_file_is_named_with_the_way_back(tmp_path, monkeypatch, name, read):
+    (tmp_path / name).write_text('{"vaswani2017": {', encoding="utf-8")
+    monkeypatch.setattr(sources, "DATA", tmp_path)
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    with pytest.raises(store.BrokenFile, match=f"{name} cannot be read.*git checkout -- {name}"):
+        read.__wrapped__()

@@ -17,10 +17,10 @@ HEAVY = {"matplotlib", "IPython", "PIL", "pandas", "plotly", "seaborn", "safeten
 MAY_IMPORT = {
     "validate": "",
     "progress": "",
-    "sources": "validate",
     "encodings": "validate",
     "model": "validate encodings",
     "store": "validate",
+    "sources": "validate store",
     "corpus": "validate store",
     "training": "validate progress encodings model store corpus",
     "race": "validate progress encodings model store corpus training",
