@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 import tasks
+from tools import record
 from tools.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +58,20 @@ def test_the_workflow_runs_the_readme_s_commands_on_every_system_and_the_oldest_
     assert job["strategy"]["matrix"]["python"] == [f"{major}.{minor}" for major, minor in tasks.PYTHONS]
     # YAML 1.1 reads "on" as True
     assert {"push", "pull_request", "schedule"} <= set(content.get("on", content.get(True)))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "results/README.md", "tests/README.md"])
+def test_commands_named_on_a_page_are_there_and_take_these_options(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`python3 tasks\.py ([^`\n]+)`", text) + [c.removeprefix("tasks.py ") for c in commands(text)]
+    assert named
+    for name, *rest in map(str.split, named):
+        command = tasks.COMMANDS[name]
+        module = importlib.import_module(command.module)
+        if command.early:
+            module.parse(rest)
+        if name == "record" and rest != ["STUDY"]:
+            assert not rest or rest[0] in record.STUDIES, rest
 
 
 def test_ci_runs_the_readme_s_test_command():
