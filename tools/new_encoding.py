@@ -91,9 +91,9 @@ left to do, each asked for by a test that names it:
   1. the equation, the code and the words of helpers/encodings/{name}.py; arguments checked by helpers.validate
   2. both tests of tests/encodings/test_{name}.py
   3. a color, a line style and a label of its own: _SCHEMES of helpers/plotting.py
-  4. defaults that are numbers: DEFAULTS of tests/encodings/test_defaults.py
+  4. defaults that are numbers: DEFAULTS of tests/encodings/test_defaults.py (step 5 names those that are missing)
   5. python3 tasks.py mutate --only {name}, and a reason for each survivor in tests/mutants.json
-  6. python tools/evidence.py, which lists all that in tests/README.md
+  6. python3 tasks.py evidence, which lists all that in tests/README.md
   7. python3 tasks.py test
 """
 
