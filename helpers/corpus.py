@@ -10,9 +10,11 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,16 +72,17 @@ def read_messages(years: range) -> str:
         "\u2013": "-",
     }.items():
         text = text.replace(fancy, plain)
-    return "".join(c for c in text if c in ALPHABET)
+    return re.sub(f"[^{re.escape(ALPHABET)}]", "", text)
 
 
 def encode(text: str) -> Tensor:
     """Character ids (len(text),) int64; ValueError on a character outside :data:`ALPHABET`."""
-    lookup = {c: i for i, c in enumerate(ALPHABET)}
     unknown = sorted(set(text) - set(ALPHABET))
     if unknown:
         raise ValueError(f"text={unknown!r}: outside the alphabet; keep to helpers.corpus.ALPHABET.")
-    return torch.tensor([lookup[c] for c in text], dtype=torch.int64)  # named, or an empty text gives floats
+    lookup = np.zeros(128, dtype=np.int64)  # by code point: the alphabet is ASCII, a byte per character
+    lookup[list(ALPHABET.encode())] = range(len(ALPHABET))
+    return torch.from_numpy(lookup[np.frombuffer(text.encode(), dtype=np.uint8)])
 
 
 def decode(ids: Tensor) -> str:

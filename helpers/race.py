@@ -327,6 +327,18 @@ def segments(settings: Settings) -> Tensor:
 
 
 @torch.no_grad()
+def _losses(model: CausalLM, text: Tensor, length: int, device: str) -> Tensor:
+    """Loss at every position of the windows of ``length`` into which text (n, k length + 1) is cut: (n, k, length)."""
+    model.to(device).eval()
+    inputs, targets = text[:, :-1].reshape(-1, length), text[:, 1:].reshape(-1, length)
+    rows = max(1, 8_192 // length)  # windows at once: keeps memory flat in the length
+    parts = []
+    for x, y in zip(inputs.split(rows), targets.split(rows), strict=True):
+        logits = model(x.to(device))
+        parts.append(F.cross_entropy(logits.transpose(1, 2), y.to(device), reduction="none").cpu())
+    return torch.cat(parts).view(len(text), -1, length)
+
+
 def evaluate(
     model: CausalLM, settings: Settings, device: str = "cpu", lengths: tuple[int, ...] | None = None
 ) -> tuple[dict[int, Tensor], dict[int, float]]:
@@ -336,21 +348,19 @@ def evaluate(
         {length: (length,) mean loss at each position of a window}, and {length: mean loss of the last 32
         characters of every segment, read with exactly this much context before the end}.
     """
-    model.to(device).eval()
     text = segments(settings)
-    loss, last = {}, {}
-    for length in lengths or settings.lengths:
-        inputs = text[:, :-1].reshape(-1, length)
-        targets = text[:, 1:].reshape(-1, length)
-        rows = max(1, 16_384 // length)  # characters at once: keeps memory flat in the length
-        parts = []
-        for x, y in zip(inputs.split(rows), targets.split(rows), strict=True):
-            logits = model(x.to(device))
-            parts.append(F.cross_entropy(logits.transpose(1, 2), y.to(device), reduction="none").cpu())
-        grid = torch.cat(parts).view(len(text), -1, length)  # (segments, windows a segment, length)
-        loss[length] = grid.mean((0, 1))
-        last[length] = grid[:, -1, -LAST:].mean().item()
-    return loss, last
+    grids = {length: _losses(model, text, length, device) for length in lengths or settings.lengths}
+    loss = {length: grid.mean((0, 1)) for length, grid in grids.items()}
+    return loss, {length: grid[:, -1, -LAST:].mean().item() for length, grid in grids.items()}
+
+
+def last_loss(
+    model: CausalLM, settings: Settings, device: str = "cpu", lengths: tuple[int, ...] | None = None
+) -> dict[int, float]:
+    """The second part of :func:`evaluate` alone, which needs only the last window of every segment."""
+    text = segments(settings)
+    grids = {length: _losses(model, text[:, -length - 1 :], length, device) for length in lengths or settings.lengths}
+    return {length: grid[..., -LAST:].mean().item() for length, grid in grids.items()}
 
 
 def run(

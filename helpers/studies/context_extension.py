@@ -247,7 +247,7 @@ def slow_one_pair(
     slowed = frequencies("none", factor, settings).inv_freq.clone()
     slowed[pair] /= factor
     lengths = (settings.train_len, factor * settings.train_len)
-    last = race.evaluate(apply(model, Extension(slowed)), settings, device, lengths)[1]
+    last = race.last_loss(apply(model, Extension(slowed)), settings, device, lengths)
     return {n: round(v, 4) for n, v in last.items()}
 
 

@@ -122,7 +122,7 @@ def run_anywhere(settings: race.Settings, seed: int, device: str = "cpu") -> dic
     model.encoding = Anywhere(settings.d_model, settings.lengths[-1] - settings.train_len)
     torch.manual_seed(seed)  # of the starts
     race.train(model, settings, seed, device, f"anywhere, seed {seed}")
-    return race.evaluate(model, settings, device)[1]
+    return race.last_loss(model, settings, device)
 
 
 def study() -> store.Study:

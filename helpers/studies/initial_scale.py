@@ -96,7 +96,7 @@ def with_rows(model: CausalLM, rows: torch.Tensor) -> CausalLM:
 
 def last_loss(model: CausalLM, settings: race.Settings, device: str = "cpu") -> dict[int, float]:
     """Loss of the last 32 positions at the training length and at twice that."""
-    return race.evaluate(model, settings, device, lengths=(settings.train_len, 2 * settings.train_len))[1]
+    return race.last_loss(model, settings, device, (settings.train_len, 2 * settings.train_len))
 
 
 def stretch(

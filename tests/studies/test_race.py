@@ -81,6 +81,7 @@ def test_recorded_weights_give_the_recorded_losses(name):
     for n in (64, 256):
         assert last[n] == pytest.approx(result.last[n], abs=2e-3)
         torch.testing.assert_close(loss[n], result.loss[n], rtol=0, atol=5e-3)
+    assert race.last_loss(model, race.PRESETS["quick"], lengths=(64,))[64] == pytest.approx(last[64], abs=1e-5)
 
 
 @pytest.mark.slow
@@ -146,11 +147,13 @@ def test_loss_by_position_and_last_positions_are_what_they_are_called():
     for n in (64, 128):
         assert loss[n].argmin() == 5 and loss[n][5] < 1e-3 and loss[n][6] > 4
         assert last[n] > 4  # slot 5 is not among the last 32
+    assert race.last_loss(model, settings) == pytest.approx(last)
     model.slot = -1
     loss, last = race.evaluate(model, settings)
     for n in (64, 128):
         assert loss[n].argmin() == n - 1
         assert last[n] == pytest.approx(math.log(len(corpus.ALPHABET)) * 31 / 32, abs=1e-3)
+    assert race.last_loss(model, settings) == pytest.approx(last)
 
 
 def test_segments_are_validation_text_and_do_not_overlap():
