@@ -163,6 +163,22 @@ def loss_by_position(bands: Sequence[Band], length: int, smooth: int = 8, ax: pl
     return ax.figure
 
 
+def heatmap(values: Any, ax: plt.Axes, **kwargs: Any) -> plt.Axes:
+    """``seaborn.heatmap``, without drawing the whole figure after every panel.
+
+    Seaborn does that to see whether labels overlap. Of a picture with eight panels it takes three quarters of the time.
+    Square cells and color bars need these drawings to find their place: for them use seaborn's own.
+    """
+    import seaborn as sns
+
+    fig = ax.figure
+    fig.draw = lambda renderer: None
+    try:
+        return sns.heatmap(values, ax=ax, **kwargs)
+    finally:
+        del fig.draw  # the method of its class again
+
+
 def matrix(
     ax: plt.Axes,
     values: Tensor | np.ndarray,

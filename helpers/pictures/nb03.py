@@ -160,7 +160,7 @@ def rows_by_convention(rows: dict[str, np.ndarray], real: np.ndarray, words: lis
         labels = np.array(
             [[f"{w}\n{r}" for w, r in zip(*pair, strict=True)] for pair in zip(words, table, strict=True)]
         )
-        sns.heatmap(
+        plotting.heatmap(
             table, mask=~real, annot=labels, fmt="", cmap="cividis", vmin=0, vmax=9, cbar=False, linewidths=1.5,
             linecolor="white", ax=ax, annot_kws={"fontsize": 8},
         )  # fmt: skip

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import plotly.graph_objects as go
-import seaborn as sns
 import torch
 from torch import Tensor
 
@@ -60,7 +59,7 @@ def by_hand(panels: Mapping[str, Tensor], hidden: Tensor) -> plt.Figure:
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
         style = {"cmap": "cividis", "fmt": ".1f"} if title.startswith("bias") else {"cmap": "Greens", "fmt": ".2f"}
         values = values + 0.0  # no "-0.0"
-        sns.heatmap(values, mask=hidden.numpy(), annot=True, cbar=False, ax=ax, annot_kws={"fontsize": 8}, **style)
+        plotting.heatmap(values, mask=hidden.numpy(), annot=True, cbar=False, ax=ax, annot_kws={"fontsize": 8}, **style)
         ax.set(title=title, xlabel="key")
         ax.tick_params(length=0, labelrotation=0)
         ax.grid(False)
@@ -281,7 +280,7 @@ def recall(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Sequence
         text = [
             [f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*r, strict=True)] for r in zip(low, high, strict=True)
         ]
-        sns.heatmap(
+        plotting.heatmap(
             grid.mean(0), annot=np.array(text), fmt="", vmin=0, vmax=100, cmap="cividis", cbar=False, ax=ax,
             xticklabels=lengths, yticklabels=[f"{d:.2f}" for d in depths], annot_kws={"fontsize": 7},
         )  # fmt: skip

@@ -13,6 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import FancyBboxPatch, Wedge
 from torch import Tensor
 
+from .. import plotting
 from ..encodings.extension import RULES, extend, longrope_example, rotations
 from ..encodings.rope import rope_frequencies
 from ..explain import TICKS
@@ -545,8 +546,6 @@ def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Se
         grids: {method: (seeds, depths, lengths) percent}, methods as in RECALL_LABELS.
         lengths, depths: of the axes.
     """
-    import seaborn as sns
-
     columns = min(4, len(grids))
     rows = math.ceil(len(grids) / columns)
     fig, axes = plt.subplots(rows, columns, figsize=(8, 2.45 * rows + 0.5), sharex=True, sharey=True, squeeze=False)
@@ -557,7 +556,7 @@ def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Se
     for i, (ax, (method, grid)) in enumerate(zip(axes.flat, grids.items(), strict=False)):
         low, high = grid.amin(0), grid.amax(0)
         text = np.array([[_range(a, b) for a, b in zip(*r, strict=True)] for r in zip(low, high, strict=True)])
-        sns.heatmap(
+        plotting.heatmap(
             grid.mean(0).numpy(), ax=ax, annot=text, fmt="", vmin=0, vmax=100, cmap="cividis", cbar=False,
             annot_kws={"fontsize": 7.5}, xticklabels=list(lengths), yticklabels=names,
             linewidths=0.8, linecolor="white",

@@ -12,7 +12,7 @@ import torch
 
 from helpers import display, facts
 from helpers.pictures import nb04
-from helpers.plotting import signed
+from helpers.plotting import heatmap, signed
 from tests.notebook_code import code, tree
 
 
@@ -33,6 +33,27 @@ def texts(picture) -> list[str]:
 )
 def test_what_rounds_to_zero_has_no_sign(value, digits, text):
     assert signed(value, digits) == text and signed(np.float32(value), digits) == text
+
+
+def test_a_heat_map_is_seaborns_without_its_drawings(monkeypatch):
+    """Two panels: the same pixels, and the figure is drawn once, by whoever shows it."""
+    import seaborn as sns
+
+    drawn, draw = [], plt.Figure.draw
+
+    def counted(fig, renderer):
+        drawn.append(fig)
+        return draw(fig, renderer)
+
+    def pixels(heat_map):
+        fig, axes = plt.subplots(1, 2, figsize=(5, 2.5), sharey=True)
+        for ax in axes:
+            heat_map(np.arange(6).reshape(2, 3), ax=ax, annot=True, cbar=False, xticklabels=["one", "two", "three"])
+        return facts.draw(fig)[0]
+
+    expected = pixels(sns.heatmap)
+    monkeypatch.setattr(plt.Figure, "draw", counted)
+    assert np.array_equal(pixels(heatmap), expected) and len(drawn) == 1
 
 
 @pytest.mark.parametrize("number", ["04"])
