@@ -1,8 +1,9 @@
 """Which schemes the course keeps, and so which files of helpers/encodings are experiments.
 
 Every scheme of the registry gets, for nothing, the tests that run over ``SCHEMES``: the contract, shapes, caches,
-padding, positions, gradients, saving, one graph, a tiny overfit, the race. A scheme that is kept owes more: a closed
-form and an implementation that is not ours, arguments that refuse nonsense, a run of its mutants.
+padding, positions, gradients, saving, a tiny overfit, the race. A scheme that is kept owes more: a closed form and an
+implementation that is not ours, arguments and positions that refuse nonsense, constants that survive the meta device
+(made with ``device="cpu"``), one graph when compiled, a run of its mutants.
 ``python3 tasks.py new-encoding NAME`` writes the stubs of all that and adds the name here.
 """
 

@@ -16,6 +16,7 @@ from helpers.encodings.deberta import disentangled_terms
 from helpers.encodings.rope import rotate_pairs
 from helpers.encodings.sinusoidal import dot_product_by_distance, longest_wavelength, sinusoidal_table
 from helpers.model import CausalLM
+from tests.encodings.kept import KEPT
 
 TABLES = ("learned", "shaw", "deberta", "t5")  # a position, or a distance, is the number of a row
 
@@ -38,7 +39,7 @@ def test_copies_pickles_and_saved_weights_give_the_same(name):
         assert torch.equal(again(ids()), one(ids()))
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", KEPT)
 def test_shapes_can_be_asked_for_without_numbers(name):
     """On the meta device, where tensors have a shape and no content."""
     assert model(name).to("meta")(ids().to("meta")).shape == (2, 9, 11)
@@ -50,7 +51,7 @@ def test_positions_may_be_short_integers(name):
     assert torch.equal(one(ids(), position_ids=torch.arange(9, dtype=torch.int32)[None]), one(ids()))
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", KEPT)
 def test_positions_that_are_no_integers_count_exactly_or_are_refused(name):
     one, places = model(name), torch.arange(9.0)[None]
     if name in TABLES:

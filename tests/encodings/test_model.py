@@ -17,6 +17,7 @@ from helpers.encodings import SCHEMES, ALiBi, Encoding, Kerple, MRoPE, RoPE, Sli
 from helpers.encodings.extension import DynamicNTK
 from helpers.model import Attention, AttentionMask, CausalLM, Context, Encoder, KVCache, causal_mask
 from tests import direct
+from tests.encodings.kept import KEPT
 
 D_MODEL, HEADS, VOCAB = 32, 4, 13
 EXACT = {"rtol": 0, "atol": 1e-9}
@@ -503,7 +504,7 @@ def test_half_precision_does_not_round_a_bias(encoding, need_weights):
     assert error < 0.03, "half a dozen roundings to 8 bits are allowed, a rounded bias is not"
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", KEPT)
 @pytest.mark.parametrize("kind", [CausalLM, Encoder])
 def test_a_model_built_without_memory_is_whole_once_loaded(name, kind):
     model, ids = make(scheme(name), kind).float(), some_ids()
@@ -552,7 +553,7 @@ def compiled(model, ids, backend="eager", **kwargs):
     return torch.compile(model, backend=backend, fullgraph=True)(ids, **kwargs)
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", KEPT)
 def test_the_model_compiles_to_one_graph(name):
     model, ids = make(scheme(name)).float(), some_ids()
     doc = torch.tensor([0] * 5 + [1] * 7)

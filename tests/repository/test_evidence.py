@@ -42,9 +42,10 @@ def test_schemes_and_rules_have_both_kinds_of_oracle_where_a_package_exists():
     schemes = {p.stem for p in (evidence.ROOT / "helpers" / "encodings").glob("*.py")}
     for function in evidence.needing_an_oracle():
         if function.split(".")[0] in schemes:
-            assert True in kinds[function], f"{function} has no closed form"
+            assert True in kinds[function], f"{function}: mark a test of its closed form, against={evidence.PAPERS!r}"
             alone = function in no_package or function.split(".")[0] in no_package
-            assert alone == (False not in kinds[function]), f"{function}: packages {'listed' if alone else 'missing'}"
+            remedy = "has a package: take it out of" if alone else "compare it with a package, or add it to"
+            assert alone == (False not in kinds[function]), f"{function}: {remedy} no_package of this test"
 
 
 def test_mutants_are_argued():
