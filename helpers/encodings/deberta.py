@@ -8,7 +8,8 @@ r"""Disentangled attention (DeBERTa, He et al. 2020, arXiv 2006.03654, equation 
 Content c and relative position r keep vectors of their own; they only meet inside the logits. The equation is the
 paper's. The released code, that of the authors and that of transformers, uses delta(i, j) in the last term too.
 
-Versions 2 and 3 (arXiv 2111.09543) count distances in buckets first: one wide up to half of k, growing beyond.
+Versions 2 and 3 (He et al. 2021, arXiv 2111.09543) count distances in buckets first: one wide up to half of k,
+growing beyond.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import sys
+import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -73,6 +74,9 @@ def test_everything_installed_is_locked():
     system = {"linux": "linux", "darwin": "macos", "win32": "windows"}[sys.platform]
     lock = pins(tasks.LOCK, python, system)
     lock |= pins("requirements-pretrained.txt", python)  # installed without what they ask for, locked by hash
-    here = {canonicalize_name(found.metadata["Name"]): found.version.split("+")[0] for found in distributions()}
+    here = {
+        canonicalize_name(found.metadata["Name"]): found.version.split("+")[0]
+        for found in distributions(path=[sysconfig.get_path("purelib")])
+    }
     other = {name: version for name, version in here.items() if lock.get(name) != version}
     assert set(other) <= {"pip", "setuptools", "wheel"}, other

@@ -54,8 +54,8 @@ def test_every_study_has_help_with_its_command(study, capsys):
 
 
 def test_an_unknown_study_gets_a_proposal():
-    with pytest.raises(Stop, match=r"no study 'retreival'\. Did you mean retrieval\? There are: race, "):
-        command.main(["retreival"])
+    with pytest.raises(Stop, match=r"no study 'retrieva'\. Did you mean retrieval\? There are: race, "):
+        command.main(["retrieva"])
 
 
 @pytest.mark.parametrize("options", [["--seeds", "0"], ["--only", "rpoe"], ["--jobs", "-1"], ["--only", "rope[base]"]])

@@ -249,8 +249,8 @@ def test_what_does_not_fit_the_table_is_refused(study):
     good = run("a", 0)
     with pytest.raises(ValueError, match=r"columns=\['contender'\]: a run of toy has"):
         study.add(dataclasses.replace(good, key={"contender": "a"}))
-    with pytest.raises(ValueError, match=r"rows=\['lenght'\]"):
-        study.add(dataclasses.replace(good, rows=[{"lenght": 64, "score": "last", "value": 1}]))
+    with pytest.raises(ValueError, match=r"rows=\['size'\]"):
+        study.add(dataclasses.replace(good, rows=[{"size": 64, "score": "last", "value": 1}]))
     with pytest.raises(ValueError, match="one number a place and score"):
         study.add(dataclasses.replace(good, rows=2 * good.rows))
     with pytest.raises(ValueError, match=r"has no 'recall' at \{'length': 64\}; it has .*'depth': 0.5"):
