@@ -59,19 +59,13 @@ def compare_pictures(saved, fresh, contents: bool = True) -> str:
         saved, fresh: outputs of one cell.
         contents: False compares only which pictures there are (a cell whose output is ignored by its tag).
     """
-    from helpers import facts
     from tools import sameness
-
-    def lenient(before: bytes, after: bytes) -> str:
-        if facts.read(before) is None:  # until every saved picture carries what it shows: pixels alone
-            return sameness.pixel_difference(before, after)
-        return sameness.difference(before, after)
 
     names = [[name for name, *_ in sameness.pictures(outputs)] for outputs in (saved, fresh)]
     _seen["compared" if contents else "not compared: output ignored by its tag"] += len(names[1])
     if not contents:
         return "" if names[0] == names[1] else f"the saved figures are {names[0]}, this run made {names[1]}"
-    found = sameness.output_difference(saved, fresh, lenient)
+    found = sameness.output_difference(saved, fresh)
     if not found:
         return ""
     return f"{found}; if that is meant, run: python3 tasks.py execute --only {names[0][0][:2] if names[0] else 'NN'}"
