@@ -50,7 +50,7 @@ def positive_number(argument: str, value: Any, at_least: float | None = None) ->
         require(finite and value > 0, argument, value, "must be a finite number above 0.")
     else:
         require(finite and value >= at_least, argument, value, f"must be a finite number of at least {at_least}.")
-    return _in_float32(argument, value)
+    return _in_float32(argument, value, may_vanish=at_least is not None)
 
 
 def number(argument: str, value: Any, above: float = -math.inf, at_most: float = math.inf) -> float:
@@ -62,13 +62,13 @@ def number(argument: str, value: Any, above: float = -math.inf, at_most: float =
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"at most {at_most:g}"] * (at_most < math.inf)
     remedy = f"must be a finite number{' ' * bool(limits)}{' and '.join(limits)}."
     require(real and math.isfinite(value) and above < value <= at_most, argument, value, remedy)
-    return _in_float32(argument, value)
+    return _in_float32(argument, value, may_vanish=above < 0)
 
 
-def _in_float32(argument: str, value: Any) -> float:
-    """Return ``value`` as a float, or raise ``ValueError`` if it is too large or too small for float32."""
+def _in_float32(argument: str, value: Any, may_vanish: bool) -> float:
+    """Return ``value`` as a float; ``ValueError`` if float32 has it as infinite, or as 0 where 0 is not meant."""
     limits = torch.finfo(torch.float32)
-    fits = value == 0 or limits.tiny <= abs(value) <= limits.max
+    fits = abs(value) <= limits.max and (may_vanish or abs(value) >= limits.tiny)
     require(fits, argument, value, "is outside the range of float32, 1.2e-38 to 3.4e38, in which models compute.")
     return float(value)
 

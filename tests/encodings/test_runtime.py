@@ -329,3 +329,11 @@ def test_bases_below_one_are_refused():
             make(0.5)
         make(1)
     assert sinusoidal_table(positions(3), 4, base=1.0).isfinite().all()
+
+
+def test_what_may_be_zero_may_be_tiny():
+    assert XPos(D, center=1e-131).center == 1e-131
+    with pytest.raises(ValueError, match="center=1e.39: is outside the range of float32"):
+        XPos(D, center=1e39)
+    with pytest.raises(ValueError, match="gamma=1e-131: is outside the range of float32"):
+        XPos(D, gamma=1e-131)
