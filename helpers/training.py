@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from .progress import track
 from .validate import positive_int, require
 
 Schedule = Callable[[Optimizer], LRScheduler]
+SECONDS = "COURSE_TRAINING_SECONDS"
+"""Name of the environment variable in which the benchmark names a file: every training run adds its processor time."""
 
 
 def warm_up(warmup: int) -> Schedule:
@@ -96,6 +100,7 @@ def fit(
     positive_int("steps", steps)
     positive_int("every", every)
     require(checkpoint is None or settings is not None, "settings", None, "a checkpoint needs what the run depends on.")
+    began = time.process_time()
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule(optimizer)}
@@ -122,6 +127,9 @@ def fit(
     require(len(losses) == steps, "batches", f"{len(losses)} of them", f"there must be steps={steps}.")
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
+    if SECONDS in os.environ:
+        with open(os.environ[SECONDS], "a", encoding="utf-8") as file:
+            file.write(f"{time.process_time() - began}\n")
     return torch.stack(losses).tolist()
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from helpers import race  # noqa: E402
+from helpers import race, training  # noqa: E402
 from helpers.encodings import SCHEMES, build, positions  # noqa: E402
 from helpers.model import CausalLM  # noqa: E402
 
@@ -168,16 +169,45 @@ def applications(repeats: int) -> list[dict]:
 
 
 def notebooks() -> list[dict]:
-    """Wall time and peak memory of every notebook, run by papermill one after another."""
+    """Every notebook, run by papermill one after another.
+
+    ``seconds`` by the clock, to the end and to the first ``picture``; ``processor`` seconds of all its processes, and
+    ``training``, the share of them in which a model was trained; peak memory of the largest process.
+    """
     rows = []
     for path in Project().all():
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "papermill", str(path), f"{folder}/out.ipynb", "--no-progress-bar"]
-            start = time.perf_counter()
+            out, log = Path(folder) / "out.ipynb", Path(folder) / "seconds"
+            os.environ[training.SECONDS] = str(log)  # the kernel inherits it
+            command = [sys.executable, "-m", "papermill", str(path), str(out), "--no-progress-bar"]
+            start, before = time.perf_counter(), children()
             code, _, peak = recorded(command, ROOT)
-            seconds = time.perf_counter() - start
-        rows.append({"what": path.name, "seconds": seconds, "MiB": peak or "not available", "ok": code == 0})
+            row: dict[str, object] = {"what": path.name, "seconds": time.perf_counter() - start}
+            row["picture"] = first_picture(out)
+            trained = sum(map(float, log.read_text(encoding="utf-8").split())) if log.exists() else 0.0
+            row["processor"] = children() - before if os.name != "nt" else "not available"
+            row["training"] = trained / row["processor"] if os.name != "nt" else "not available"
+            rows.append({**row, "MiB": peak or "not available", "ok": code == 0})
+    del os.environ[training.SECONDS]
     return rows
+
+
+def children() -> float:
+    """Processor seconds of all processes that this one has started and waited for, and of theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def first_picture(notebook: Path) -> float | str:
+    """Seconds from the start of a run of papermill to the end of the first cell that shows a picture."""
+    if not notebook.exists():
+        return "none"
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    start = datetime.fromisoformat(content["metadata"]["papermill"]["start_time"])
+    for cell in content["cells"]:
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            return (datetime.fromisoformat(cell["metadata"]["papermill"]["end_time"]) - start).total_seconds()
+    return "none"
 
 
 def table(title: str, rows: list[dict]) -> str:

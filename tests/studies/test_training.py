@@ -144,3 +144,11 @@ def test_schedules():
     assert rates(training.warm_up(4)) == pytest.approx([0.025, 0.05, 0.075, *[0.1] * 9])
     curve = rates(training.cosine(4, STEPS))
     assert curve[3] == curve[4] == max(curve) == 0.1 and curve[-1] == pytest.approx(0.0134, abs=1e-3)
+
+
+def test_the_benchmark_learns_how_long_training_took(tmp_path, monkeypatch):
+    file = tmp_path / "seconds"
+    monkeypatch.setenv(training.SECONDS, str(file))
+    fit(), fit()
+    seconds = [float(line) for line in file.read_text(encoding="utf-8").split()]
+    assert len(seconds) == 2 and min(seconds) > 0
