@@ -69,7 +69,7 @@ COMMANDS = {
     "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),
     "pretrained": Command("tools.pretrained", "read", "install the opt-in pretrained models", early=True),
     "explain": Command("tools.explain", "read", "what a model's configuration says about its positions", early=True),
-    "new-encoding": Command("tools.new_encoding", "read", "write the stubs of a new encoding"),
+    "new-encoding": Command("tools.new_encoding", "read", "write the stubs of a new encoding", early=True),
 }
 
 

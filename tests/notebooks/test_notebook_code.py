@@ -909,9 +909,9 @@ def test_cope_s_counts(n, bind):
 def test_reading_scores_the_same_targets_at_any_length(length, count, bind):
     """A model that knows the last character only has one loss, whatever the windows, if every target counts once."""
     text, table = integers(9, 400), vectors(9, 9).float()
-    bind("05", text=text, first=128, n_targets=192)
+    bind("05", text=text, first=128)
     logits, targets = table[text[128 : 128 + 192]], text[129 : 129 + 192]
-    found = get("05", "read")(lambda ids: table[ids], length, count)
+    found = get("05", "read")(lambda ids: table[ids], length, count, n_targets=192)
     assert found == pytest.approx(F.cross_entropy(logits, targets).item(), abs=1e-5)
 
     windows = []
@@ -923,7 +923,7 @@ def test_reading_scores_the_same_targets_at_any_length(length, count, bind):
     bind("05", text=torch.zeros(400, dtype=torch.long))
     seen = range(length - (count or length) + 1, length + 1)
     expected = sum(math.log(math.exp(n) + 8) - n for n in seen) / len(seen)
-    assert get("05", "read")(counting, length, count) == pytest.approx(expected, abs=1e-6)
+    assert get("05", "read")(counting, length, count, n_targets=192) == pytest.approx(expected, abs=1e-6)
     assert {ids.shape[1] for ids in windows} == {length}
 
 
