@@ -1,41 +1,48 @@
 r"""Sandwich: a bias made of two sinusoidal rows (Chi et al. 2022, arXiv 2212.10356). Door 3: the logits.
 
-.. math:: b_{ij} = \lambda_h \big(p_i^\top p_j - p_i^\top p_i\big)
-    = \lambda_h \Big(\sum_{c} \cos\big((i - j)\,\omega_c\big) - \tfrac{d}{2}\Big)
+.. math:: b_{ij} = \frac{H}{8h} \Big(\sum_{c=1}^{d/2} \cos\big((i - j)\,\mathrm{base}^{-2c/d}\big) - \frac{d}{2}\Big),
+    \quad h = 1, \dots, H
 
-The constant d/2 only moves the value at distance 0 to 0, as in ALiBi; softmax does not see it.
+The frequencies are counted from 1, not from 0: the fastest wave of the sinusoidal table is left out. The constant d/2
+only moves the value at distance 0 to 0, as in ALiBi; softmax does not see it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import torch
 from torch import Tensor
 
-from ..validate import even_int, positive_int, positive_number, vector
-from .alibi import alibi_slopes
+from ..validate import even_int, positive_int, positive_number
 from .base import Encoding, in_float64
-from .rope import rope_frequencies
 
 
 def sandwich_kernel(distance: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
-    """sum_c cos(distance * omega_c) - dim/2 over the dim/2 sinusoidal frequencies: the shape of ``distance``, <= 0."""
+    """sum_c cos(distance * base^(-2c/dim)) - dim/2 over c = 1 .. dim/2: the shape of ``distance``, <= 0, float64."""
     wide = in_float64(distance)
-    angles = wide[..., None] * rope_frequencies(dim, base).to(wide.device)
+    index = torch.arange(1, dim // 2 + 1, dtype=torch.float64, device="cpu")
+    angles = wide[..., None] * (base ** (-2 * index / dim)).to(wide.device)
     return angles.cos().sum(-1) - dim / 2
 
 
-class Sandwich(Encoding):
-    """Adds a fixed wave-made kernel of the distance to the logits. No parameters, any length.
+def sandwich_strengths(n_heads: int) -> Tensor:
+    """What the kernel of each head is multiplied by, (n_heads,) float64: n_heads / (8 h) for h = 1 .. n_heads.
 
-    The schedule of lambda over heads is **our choice**, not the paper's: ALiBi's slopes, at ``dim`` = 64. It puts the
-    steepest head near ALiBi's for the first ten tokens.
+    Four heads: 1/2, 1/4, 1/6, 1/8. Source: the code in the paper's appendix, and NVIDIA NeMo's module of that name.
     """
+    return n_heads / (8.0 * torch.arange(1, n_heads + 1, dtype=torch.float64, device="cpu"))
 
-    def __init__(
-        self, n_heads: int, dim: int = 64, base: float = 10_000.0, strengths: Tensor | Sequence[float] | None = None
-    ):
-        """n_heads: number of heads. dim: even width of the sinusoids. strengths: n_heads numbers lambda_h.
+
+class Sandwich(Encoding):
+    """Adds a fixed wave-made kernel of the distance to the logits. No parameters, any length."""
+
+    def __init__(self, n_heads: int, dim: int = 128, base: float = 10_000.0, gain: float = 1.0):
+        """Fix the kernel.
+
+        Args:
+            n_heads: number of heads.
+            dim: even width of the sinusoids; 128 in the paper's code, whatever the width of a head.
+            base: at least 1, of their frequencies.
+            gain: the strengths are ``gain`` times the published ones (:func:`sandwich_strengths`).
 
         Raises:
             ValueError: on a bad argument.
@@ -44,7 +51,8 @@ class Sandwich(Encoding):
         self.n_heads = positive_int("n_heads", n_heads)
         self.dim = even_int("dim", dim, "each frequency has a sine and a cosine")
         self.base = positive_number("base", base, at_least=1.0)
-        self.strengths = alibi_slopes(n_heads) if strengths is None else vector("strengths", strengths, n_heads)
+        self.gain = positive_number("gain", gain)
+        self.strengths = self.gain * sandwich_strengths(self.n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
         kernel = sandwich_kernel(self.distance(q_pos, k_pos), self.dim, self.base)[:, None]

@@ -106,20 +106,26 @@ def test_fire_never_leaves_its_trained_range_and_is_not_shift_invariant():
 # ----------------------------------------------------------------------------------------------------- Sandwich
 
 
-def test_sandwich_is_the_product_of_sinusoidal_rows():
-    from helpers.encodings.sinusoidal import sinusoidal_table
+def sandwich_of_rows(n: int, first: int, dim: int = 128) -> torch.Tensor:
+    """The product of sinusoidal rows whose waves are counted from ``first``, less its diagonal."""
+    waves = torch.arange(n).double()[:, None] * 10_000.0 ** (-2 * (torch.arange(dim // 2).double() + first) / dim)
+    table = torch.cat([waves.sin(), waves.cos()], 1)
+    return table @ table.T - dim / 2
 
-    table = sinusoidal_table(torch.arange(50), 64).double()
-    gram = table @ table.T - 32
-    got = state(Sandwich(4), 50)
-    for h, strength in enumerate((1 / 4, 1 / 16, 1 / 64, 1 / 256)):
-        torch.testing.assert_close(got[h], strength * gram, rtol=1e-4, atol=1e-4)
+
+def test_sandwich_is_the_product_of_sinusoidal_rows():
+    got, wrong = state(Sandwich(4), 50), sandwich_of_rows(50, first=0)
+    for h, divisor in enumerate((2, 4, 6, 8)):
+        torch.testing.assert_close(got[h], sandwich_of_rows(50, first=1) / divisor, rtol=1e-4, atol=1e-4)
+        assert (got[h] - wrong / divisor).abs().max() > 0.05  # waves counted from 0, as in the sinusoidal table
     assert got.diagonal(dim1=1, dim2=2).abs().max() < 1e-6 and got.max() < 1e-6
+    torch.testing.assert_close(state(Sandwich(4, gain=2), 50), 2 * got)
 
 
 def test_sandwich_is_not_monotone():
-    falls = state(Sandwich(4), 200)[0, -1].flip(-1).diff()
-    assert (falls > 0).double().mean() > 0.3
+    falls = state(Sandwich(4), 2_000)[0, -1].flip(-1).diff()
+    assert 0.2 < (falls > 0).double().mean() < 0.8
+    assert falls[:13].max() < 0 < falls[13]  # it falls for thirteen steps, then rises for the first time
 
 
 # ------------------------------------------------------------------------------------------------------- window
@@ -205,7 +211,7 @@ def test_cache_equals_no_cache(name):
         (lambda: FIRE(4, c=-1.0), "c="),
         (lambda: FIRE(4, width=0), "width"),
         (lambda: Sandwich(4, dim=7), "dim"),
-        (lambda: Sandwich(4, strengths=[1.0]), "strengths"),
+        (lambda: Sandwich(4, gain=0), "gain"),
         (lambda: SlidingWindow(0), "window"),
         (lambda: CoPE(8, max_pos=1), "max_pos"),
     ],

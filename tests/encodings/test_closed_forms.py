@@ -71,9 +71,9 @@ def fire(enc, qi, kj, i, j):
 
 
 def sandwich(enc, qi, kj, i, j):
-    slopes = torch.tensor([2.0 ** (-8 * h / HEADS) for h in range(1, HEADS + 1)]).double()
-    kernel = ((i - j) * 10_000.0 ** (-torch.arange(0, 64, 2).double() / 64)).cos().sum()  # a constant a row is nothing
-    return none(enc, qi, kj, i, j) + slopes * kernel
+    divisors = torch.tensor([8 * h / HEADS for h in range(1, HEADS + 1)]).double()
+    kernel = ((i - j) * 10_000.0 ** (-torch.arange(2, 130, 2).double() / 128)).cos().sum()  # less a constant per row
+    return none(enc, qi, kj, i, j) + kernel / divisors
 
 
 def t5(enc, qi, kj, i, j):

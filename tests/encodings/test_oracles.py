@@ -71,7 +71,7 @@ from helpers.encodings.rope import (
     rotary_width,
     rotate_pairs,
 )
-from helpers.encodings.sandwich import sandwich_kernel
+from helpers.encodings.sandwich import sandwich_kernel, sandwich_strengths
 from helpers.encodings.shaw import clipped_index, relative_logits, relative_values
 from helpers.encodings.sinusoidal import (
     CONVENTIONS,
@@ -637,7 +637,7 @@ def test_alibi_bias(n, future, dtype):
     within(alibi_bias(Q_POS, K_POS, *tensors), expected, bound)
 
 
-@oracle("sandwich.sandwich_kernel", "sandwich.Sandwich")
+@oracle("sandwich.sandwich_kernel", "sandwich.sandwich_strengths", "sandwich.Sandwich")
 @dtypes
 @pytest.mark.parametrize("dim, base", [(2, 1e4), (16, 500.0), (64, 1e4)])
 @pytest.mark.parametrize("n", [1, 3, 8])
@@ -646,9 +646,11 @@ def test_sandwich(n, dim, base, dtype):
     distance = K_POS[:, None] - Q_POS[:, :, None]
     rounding = dim * u(torch.float64) * (4 + 25 * distance.abs())
     within(sandwich_kernel(distance, dim, base), kernel, rounding)
-    slopes = exact(biases.alibi_slopes(n))[:, None, None]
-    bound = slopes * (rounding[:, None] + 2 * TABLE * kernel.abs()[:, None])
-    within(Sandwich(n, dim, base).to(dtype).prepare(Q_POS, K_POS, None), slopes * kernel[:, None], bound)
+    strengths = 1 / exact(biases.sandwich_divisors(n))
+    within(sandwich_strengths(n), strengths, 4 * u(torch.float64) * strengths)
+    strengths = strengths[:, None, None]
+    bound = strengths * (rounding[:, None] + 2 * TABLE * kernel.abs()[:, None])
+    within(Sandwich(n, dim, base).to(dtype).prepare(Q_POS, K_POS, None), strengths * kernel[:, None], bound)
 
 
 @oracle("window.window_bias", "window.SlidingWindow")

@@ -95,10 +95,17 @@ def _sinusoidal_row(p: int, dim: int, base: float) -> Row:
 
 def sandwich_kernel(distance: int, dim: int, base: float) -> mpf:
     """Chi et al. 2022 (Sandwich, arXiv 2212.10356): p_m . p_n of two sinusoidal rows with m - n = distance,
-    less p_n . p_n, so that it is 0 at distance 0: sum_i cos(distance w_i) - dim/2."""
-    p_m = _sinusoidal_row(distance, dim, base)
-    p_n = _sinusoidal_row(0, dim, base)
+    less p_n . p_n, so that it is 0 at distance 0. The waves are counted from 1, as in the authors' code: those of the
+    usual row of width dim + 2 at the same rate of decay, without its first."""
+    wider = mpf(base) ** (mpf(dim + 2) / dim)  # so that wave i of the wider row is base^(-2i/dim)
+    p_m = _sinusoidal_row(distance, dim + 2, wider)[2:]
+    p_n = _sinusoidal_row(0, dim + 2, wider)[2:]
     return _dot(p_m, p_n) - _dot(p_n, p_n)
+
+
+def sandwich_divisors(n_heads: int) -> list[mpf]:
+    """Chi et al. 2022: what the kernel of head h = 1 .. n_heads is divided by, 8h / n_heads."""
+    return [mpf(8 * h) / n_heads for h in range(1, n_heads + 1)]
 
 
 def window(i: int, j: int, width: int) -> mpf:
