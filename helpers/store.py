@@ -435,6 +435,20 @@ class Study:
         write_whole(self.about, text.encode())
 
 
+def recorded_study(folder: str) -> Study:
+    """Any study of results/ to read from, in the columns and with the settings that its own files have.
+
+    Raises:
+        FileNotFoundError, BrokenFile: as :func:`read_json`.
+    """
+    about = read_json(RESULTS / folder / "about.json")
+    run = tuple(c for c in about["runs"][0] if c not in ("rows", "curves", "seconds", "made"))
+    table = RESULTS / folder / "table.csv"
+    columns = next(csv.reader(table.read_text(encoding="utf-8").splitlines()[:1])) if table.exists() else []
+    at = tuple(c for c in columns if c not in (*run, "score", "value"))
+    return Study(folder, run, at, about["settings"], about["command"])
+
+
 _cache: dict[Path, tuple[list, list[Run]]] = {}
 """Folder -> times and sizes of its files, and what they hold: a notebook asks for the same study many times."""
 

@@ -26,9 +26,10 @@ def test_the_ledger_is_in_order():
 
 @each
 def test_a_claim_is_complete(claim):
-    assert set(claim) == {"id", "statement", "verdict", "notebook", "evidence", "source"}
+    assert set(claim) - {"dials"} == {"id", "statement", "verdict", "kind", "notebook", "evidence", "source"}
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", claim["id"])
     assert claim["verdict"] in ("true", "false", "depends")
+    assert claim["kind"] in ("proof", "computed exactly", "experiment", "published")
     assert re.fullmatch(r"0[1-6]", claim["notebook"])
     assert claim["statement"].strip() and claim["evidence"].strip()
 

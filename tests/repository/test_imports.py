@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "model": "validate encodings",
     "store": "validate",
     "sources": "validate store",
+    "dials": "validate store",
     "corpus": "validate store",
     "training": "validate progress encodings model store corpus",
     "race": "validate progress encodings model store corpus training",
