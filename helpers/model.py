@@ -138,10 +138,12 @@ class Attention(nn.Module):
         else:
             weights, dtype = None, v.dtype if bias is None else wide
             mask = ctx.mask.merge(bias, dtype)
+            # Fused kernels want one width for keys and values; PoPE's keys are twice as wide. Zeros change no sum.
+            padded = F.pad(v, (0, q_rot.shape[-1] - v.shape[-1]))
             mixed = F.scaled_dot_product_attention(
-                q_rot.to(dtype), k_rot.to(dtype), v.to(dtype), mask, is_causal=mask is None and ctx.mask.is_causal,
+                q_rot.to(dtype), k_rot.to(dtype), padded.to(dtype), mask, is_causal=mask is None and ctx.mask.is_causal,
                 scale=scale,
-            ).to(v.dtype)  # fmt: skip
+            )[..., : v.shape[-1]].to(v.dtype)  # fmt: skip
         return self.out_proj(mixed.transpose(1, 2).reshape(batch, t, -1)), weights if need_weights else None
 
 

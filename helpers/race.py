@@ -5,6 +5,10 @@ on the *same* target characters: the validation segments are cut into windows of
 character is a target once at every length, and the last 32 characters of each segment are the last 32 of a full
 window at every length.
 
+The presets ``quick`` and ``full`` train on text alone. ``fair`` trains on text and a fact to keep
+(:mod:`helpers.task`), so that what serves the one and costs the other shows in one model; which settings of each scheme
+are compared is decided by :mod:`helpers.studies.dials`.
+
 ``python3 tasks.py record race`` records five seeds of every contender (:mod:`helpers.record`).
 """
 
@@ -14,7 +18,7 @@ import dataclasses
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import corpus, store, training
+from . import corpus, store, task, training
 from .encodings import SCHEMES, Encoding, build
 from .model import CausalLM
 from .validate import one_of, positive_int, require
@@ -52,9 +56,33 @@ class Settings:
         """Width of one head."""
         return self.d_model // self.n_heads
 
+    @property
+    def vocab_size(self) -> int:
+        """The alphabet."""
+        return len(corpus.ALPHABET)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextAndRecall(Settings):
+    """A race with both needs: text, and recall of one marker (:mod:`helpers.task`).
+
+    Settings are chosen on one half of the validation text, at ``train_len`` alone, and reported on the other.
+    """
+
+    segments: int = 128  # of text, and windows for each depth and length of recall
+    markers: int = 16
+    max_asks: int = 16
+    depths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 0.95)  # of the marker, in shares of the window; 0 is the far end
+
+    @property
+    def vocab_size(self) -> int:
+        """The alphabet, the markers and "?"."""
+        return len(corpus.ALPHABET) + self.markers + 1
+
 
 PRESETS = {
     "quick": Settings(),
+    "fair": TextAndRecall(),
     "full": Settings(
         d_model=256, n_heads=8, n_layers=6, train_len=256, batch=64, steps=6000, lr=1e-3, warmup=300,
         lengths=(256, 512, 1024, 2048, 4096), segments=64,
@@ -151,10 +179,13 @@ class Result:
 
     Attributes:
         name: the contender's key.
-        loss: nats a character by context length and position, {length: (length,)}.
+        loss: nats per character by context length and position, {length: (length,)}.
         last: mean loss of the last 32 positions, {length: float}, on the same characters at every length.
-        train: training loss, one number a step.
+        train: training loss, one number per step.
         model: the trained model, or None if the result was read from a file.
+        recall: share of markers recalled by length and depth, {length: (depths,)}; empty if the race is text alone.
+        choice: what a setting is chosen by: loss of the ``last`` 32 characters and share not ``recalled`` on the other
+            half of the validation text, at the training length. Empty if the race is text alone.
     """
 
     name: str
@@ -165,6 +196,8 @@ class Result:
     train: list[float]
     seconds: float = 0.0
     model: CausalLM | None = None
+    recall: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    choice: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def mean(self, length: int) -> float:
         """Mean loss over a whole window of this length, in nats a character."""
@@ -228,7 +261,7 @@ def make_model(
     settings: Any,
     seed: int,
     max_len: int | None = None,
-    vocab_size: int = len(corpus.ALPHABET),
+    vocab_size: int | None = None,
     **kwargs: Any,
 ) -> CausalLM:
     """A fresh model. At one seed all contenders share the initial values of every weight they have in common.
@@ -238,7 +271,7 @@ def make_model(
         settings: shape of the model: d_model, n_heads, n_layers, train_len and lengths.
         seed: of the initial weights.
         max_len: longest input that will be asked for; the longest read-out length by default.
-        vocab_size: number of tokens; the alphabet of the text by default.
+        vocab_size: number of tokens; that of the settings by default.
         kwargs: scheme arguments, over the contender's own.
 
     Raises:
@@ -246,17 +279,16 @@ def make_model(
     """
     encoding = make_encoding(contender, settings, seed, max_len, **kwargs)
     torch.manual_seed(seed)
+    vocab_size = settings.vocab_size if vocab_size is None else vocab_size
     return CausalLM(vocab_size, settings.d_model, settings.n_heads, settings.n_layers, encoding)
 
 
-def batches(data: Tensor, length: int, batch: int, steps: int, seed: int):
-    """Random windows, ``steps`` times (inputs, targets), each (batch, length): the same for every scheme at a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    window = torch.arange(length + 1)
-    for _ in range(steps):
-        start = torch.randint(len(data) - length - 1, (batch, 1), generator=generator)
-        chunk = data[start + window]
-        yield chunk[:, :-1], chunk[:, 1:]
+def batches(settings: Settings, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """What is trained on, (inputs, targets) for every step, each (batch, train_len): the same for every scheme."""
+    pairs = task.windows(corpus.load().train, settings.train_len, settings.batch, settings.steps, seed)
+    if isinstance(settings, TextAndRecall):
+        return task.with_facts(pairs, settings.markers, settings.max_asks, seed)
+    return pairs
 
 
 def learning_rate(step: int, settings: Settings) -> float:
@@ -300,7 +332,7 @@ def train(
     """
     return training.fit(
         model,
-        batches(corpus.load().train, settings.train_len, settings.batch, settings.steps, seed),
+        batches(settings, seed),
         next_character,
         steps=settings.steps,
         lr=settings.lr,
@@ -318,12 +350,15 @@ def train(
 # -------------------------------------------------------------------------------------------------- evaluation
 
 
-def segments(settings: Settings) -> Tensor:
-    """Validation text as (segments, longest length + 1) ids, evenly spaced over the validation messages."""
-    data = corpus.load().valid
-    longest = settings.lengths[-1] + 1
-    starts = torch.linspace(0, len(data) - longest, settings.segments).long()
-    return data[starts[:, None] + torch.arange(longest)]
+def segments(settings: Settings, part: str = "report") -> Tensor:
+    """Validation text as (segments, longest length + 1) ids, evenly spaced.
+
+    Args:
+        settings: of the race. Where settings are chosen (:class:`TextAndRecall`), each half of the text has its use.
+        part: "report" or "choice".
+    """
+    halves = isinstance(settings, TextAndRecall)
+    return task.segments(settings.segments, settings.lengths[-1], part if halves else None)
 
 
 @torch.no_grad()
@@ -355,12 +390,49 @@ def evaluate(
 
 
 def last_loss(
-    model: CausalLM, settings: Settings, device: str = "cpu", lengths: tuple[int, ...] | None = None
+    model: CausalLM,
+    settings: Settings,
+    device: str = "cpu",
+    lengths: tuple[int, ...] | None = None,
+    part: str = "report",
 ) -> dict[int, float]:
     """The second part of :func:`evaluate` alone, which needs only the last window of every segment."""
-    text = segments(settings)
+    text = segments(settings, part)
     grids = {length: _losses(model, text[:, -length - 1 :], length, device) for length in lengths or settings.lengths}
     return {length: grid[..., -LAST:].mean().item() for length, grid in grids.items()}
+
+
+@torch.no_grad()
+def recall(
+    model: CausalLM,
+    settings: TextAndRecall,
+    device: str = "cpu",
+    lengths: tuple[int, ...] | None = None,
+    part: str = "report",
+) -> dict[int, Tensor]:
+    """Share of the markers recalled, {length: (depths,)}: one window per segment of text, asked at its last token.
+
+    The answer counts as right if its marker is the likeliest of all tokens; chance is one in ``markers`` at best.
+    """
+    model.to(device).eval()
+    text, found = segments(settings, part), {}
+    for length in lengths or settings.lengths:
+        shares = []
+        for depth in settings.depths:
+            ids, marker = task.questions(text[:, -length:], settings.markers, depth, seed=length)
+            rows = max(1, 8_192 // length)
+            states = (model.hidden(x.to(device))[0][:, -1] for x in ids.split(rows))
+            answers = torch.cat([model.lm_head(state).argmax(-1).cpu() for state in states])
+            shares.append((answers == marker).float().mean())
+        found[length] = torch.stack(shares)
+    return found
+
+
+def _chosen_by(model: CausalLM, settings: TextAndRecall, device: str) -> dict[str, float]:
+    """Loss and share not recalled at the training length, on the half of the text that is not reported."""
+    at = (settings.train_len,)
+    missed = 1 - recall(model, settings, device, at, "choice")[settings.train_len].mean().item()
+    return {"last": last_loss(model, settings, device, at, "choice")[settings.train_len], "not recalled": missed}
 
 
 def run(
@@ -393,7 +465,11 @@ def run(
     model = make_model(contender, settings, seed, **kwargs)
     losses = train(model, settings, seed, device, f"{contender}{kwargs or ''}, seed {seed}", checkpoint)
     loss, last = evaluate(model, settings, device)
-    return Result(contender.key, seed, settings, loss, last, losses, time.perf_counter() - start, model)
+    result = Result(contender.key, seed, settings, loss, last, losses, model=model)
+    if isinstance(settings, TextAndRecall):
+        result.recall, result.choice = recall(model, settings, device), _chosen_by(model, settings, device)
+    result.seconds = time.perf_counter() - start
+    return result
 
 
 def run_if_possible(contender: str | Contender, **kwargs: Any) -> list[Result]:
@@ -410,11 +486,12 @@ def run_if_possible(contender: str | Contender, **kwargs: Any) -> list[Result]:
 
 def study(preset: str = "quick") -> store.Study:
     """The recorded race of one preset: results/race_PRESET, any number of contenders, rates, budgets and seeds."""
-    shared = dataclasses.asdict(PRESETS[one_of("preset", preset, PRESETS)])
+    own = PRESETS[one_of("preset", preset, PRESETS)]
+    shared = dataclasses.asdict(own)
     return store.Study(
         f"race_{preset}",
         run=("contender", "lr", "steps", "seed"),
-        at=("length",),
+        at=("length", "depth") if isinstance(own, TextAndRecall) else ("length",),
         settings={name: value for name, value in shared.items() if name not in ("lr", "steps")},
         command=f"python3 tasks.py record race --preset {preset}",
     )
@@ -448,23 +525,29 @@ def recorded(
     runs = _found(contender, preset, lr, steps)
     if not runs:
         raise FileNotFoundError(f"no recorded results for {str(contender)!r}: run `{command(contender, preset)}`.")
-    shared = study(preset).stored_settings()
-    settings = Settings(
-        **{**shared, "lengths": tuple(shared["lengths"]), **{name: runs[0].key[name] for name in ("lr", "steps")}}
+    stored = {k: tuple(v) if isinstance(v, list) else v for k, v in study(preset).stored_settings().items()}
+    settings = dataclasses.replace(PRESETS[preset], **stored, **{name: runs[0].key[name] for name in ("lr", "steps")})
+    return Band(contender.key, settings, [result(run, settings) for run in runs])
+
+
+def result(run: store.Run, settings: Settings) -> Result:
+    """A recorded run as :func:`run` returned it, without its model."""
+    found = Result(
+        run.key["contender"],
+        run.key["seed"],
+        settings,
+        {c["length"]: torch.tensor(c["values"]) for c in run.curves if c["score"] == "loss"},
+        {n: run.value("last", length=n) for n in settings.lengths},
+        run.curve("train"),
+        run.seconds,
     )
-    results = [
-        Result(
-            contender.key,
-            run.key["seed"],
-            settings,
-            {n: torch.tensor(run.curve("loss", length=n)) for n in settings.lengths},
-            {n: run.value("last", length=n) for n in settings.lengths},
-            run.curve("train"),
-            run.seconds,
-        )
-        for run in runs
-    ]
-    return Band(contender.key, settings, results)
+    if isinstance(settings, TextAndRecall):
+        found.recall = {
+            n: torch.tensor([run.value("recall", length=n, depth=depth) for depth in settings.depths])
+            for n in settings.lengths
+        }
+        found.choice = {name: run.value(f"choice: {name}") for name in ("last", "not recalled")}
+    return found
 
 
 def command(contender: str | Contender, preset: str) -> str:

@@ -162,17 +162,33 @@ def keep_weights(contender: str, seed: int, preset: str) -> bool:
 
 
 def race_run(
-    contender: str, lr: float, steps: int, seed: int, device: str, preset: str, settings: race.Settings
+    contender: str,
+    lr: float,
+    steps: int,
+    seed: int,
+    device: str,
+    preset: str,
+    settings: race.Settings,
+    keep: bool | None = None,
 ) -> store.Run:
-    """One contender of the race at one rate, budget and seed."""
+    """One contender of the race at one rate, budget and seed. ``keep`` says whether its weights are kept; by default
+    :func:`keep_weights` decides, for runs at the preset's own rate and budget."""
     own = settings
     settings = dataclasses.replace(own, lr=lr, steps=steps)
     unfinished = CACHE / f"race_{preset}" / f"{contender}-{lr}-{steps}-seed{seed}.pt"
     result = race.run(contender, seed, device=device, settings=settings, checkpoint=unfinished)
-    kept = settings == own and keep_weights(contender, seed, preset)
+    kept = settings == own and keep_weights(contender, seed, preset) if keep is None else keep
     file = race.checkpoint_file(contender, seed, preset).name if kept else ""
     return store.Run(
-        rows=[{"length": n, "score": "last", "value": round(v, 4)} for n, v in result.last.items()],
+        rows=[
+            *({"length": n, "score": "last", "value": round(v, 4)} for n, v in result.last.items()),
+            *(
+                {"length": n, "depth": depth, "score": "recall", "value": round(share, 4)}
+                for n, shares in result.recall.items()
+                for depth, share in zip(settings.depths, shares.tolist(), strict=True)
+            ),
+            *({"score": f"choice: {name}", "value": round(value, 4)} for name, value in result.choice.items()),
+        ],
         curves=[
             {"score": "train", "values": rounded(result.train, 3)},
             *({"length": n, "score": "loss", "values": rounded(curve)} for n, curve in result.loss.items()),

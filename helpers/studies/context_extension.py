@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .. import corpus, race, record, store, training
+from .. import corpus, race, record, store, task, training
 from ..encodings.extension import Extension, extend, temperature_factor
 from ..encodings.rope import RoPE
 from ..model import CausalLM
@@ -131,7 +131,7 @@ def fine_tune(
     """
     positive_int("length", length)
     # Another stream of windows than the race drew at this seed.
-    data = race.batches(corpus.load().train, length, tune.batch, steps, seed + 500_000)
+    data = task.windows(corpus.load().train, length, tune.batch, steps, seed + 500_000)
     return training.fit(
         model,
         data,

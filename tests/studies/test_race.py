@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 
-from helpers import corpus, encodings, race, store
+from helpers import corpus, encodings, race, store, task
 from helpers.encodings import SCHEMES, Encoding, build
 
 TINY = race.Settings(d_model=16, n_heads=2, n_layers=1, train_len=16, batch=4, steps=8, lengths=(16, 32), segments=4)
@@ -167,14 +167,14 @@ def test_segments_are_validation_text_and_do_not_overlap():
 
 def test_batches_are_windows_shifted_by_one_and_the_same_for_every_scheme():
     data = torch.arange(1000)
-    pairs = list(race.batches(data, 16, 4, 5, seed=3))
+    pairs = list(task.windows(data, 16, 4, 5, seed=3))
     assert len(pairs) == 5
     for inputs, targets in pairs:
         assert inputs.shape == targets.shape == (4, 16)
         assert torch.equal(inputs + 1, targets) and torch.equal(inputs[:, 1:], targets[:, :-1])
-    again = list(race.batches(data, 16, 4, 5, seed=3))
+    again = list(task.windows(data, 16, 4, 5, seed=3))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(pairs, again, strict=True))
-    other = list(race.batches(data, 16, 4, 5, seed=4))
+    other = list(task.windows(data, 16, 4, 5, seed=4))
     assert not torch.equal(pairs[0][0], other[0][0])
 
 
@@ -277,7 +277,7 @@ def test_every_scheme_overfits_a_tiny_batch(name):
     """Six different sequences by heart: loss far below what letter frequencies alone give."""
     settings = dataclasses.replace(TINY, d_model=32, n_heads=4, n_layers=2)
     model = race.make_model(name, settings, seed=0)
-    inputs, targets = next(race.batches(corpus.load().train, 16, 6, 1, seed=0))
+    inputs, targets = next(task.windows(corpus.load().train, 16, 6, 1, seed=0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(120):
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
@@ -356,7 +356,7 @@ def test_missing_recordings_name_the_command(tmp_path, monkeypatch):
     ("call", "words"),
     [
         (lambda: race.run("rpoe"), "contender='rpoe': choose one of .*'rope'"),
-        (lambda: race.run("rope", preset="fast"), "preset='fast': choose one of 'quick', 'full'"),
+        (lambda: race.run("rope", preset="fast"), "preset='fast': choose one of 'quick', 'fair', 'full'"),
         (lambda: race.run("rope", seed=-1), "seed=-1"),
         (lambda: race.run("rope", seed=1.5), "seed=1.5"),
         (lambda: race.recorded("rpoe"), "contender='rpoe'"),

@@ -1,0 +1,171 @@
+"""The fair race: every scheme over its own dials, chosen by one rule, on a task with two needs.
+
+The protocol was written before the first run: results/race_fair/PROTOCOL.md. This module holds what of it is code: the
+settings tried, the rule that chooses, and the recorder. All runs stand in one table, that of ``race.study("fair")``.
+
+``python3 tasks.py record dials`` records what is missing of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from .. import race, record, store
+from ..race import Contender, Result, TextAndRecall
+from ..validate import one_of
+
+RATES = (3e-3, 9e-3)
+NEXT = {3e-3: 1e-3, 9e-3: 2.7e-2}
+"""The rate beyond each edge of the grid: the seventh trial of a scheme is its best setting at the rate beyond."""
+
+SETTINGS: dict[str, tuple[Contender, ...]] = {
+    "sinusoidal": (
+        Contender("sinusoidal"),
+        Contender("sinusoidal", {"gain": 0.3}),
+        Contender("sinusoidal", {"gain": 3}),
+    ),
+    "learned": (Contender("learned"), Contender("learned", {"std": 0.3}), Contender("learned", {"std": 3})),
+    "t5": (Contender("t5"), Contender("t5", {"gain": 3}), Contender("t5", {"gain": 10})),
+    "rope": (Contender("rope"), Contender("rope", {"base": 1_000}), Contender("rope", {"base": 100})),
+    "pope": (Contender("pope"), Contender("pope", {"base": 1_000}), Contender("pope", {"delta": "uniform"})),
+    "alibi": (
+        Contender("alibi"),
+        Contender("alibi", {"slopes": (1, 1 / 2, 1 / 4, 1 / 8)}),
+        Contender("alibi", {"slopes": (1, 1 / 2, 1 / 4, 0)}),
+    ),
+    "sandwich": (Contender("sandwich"), Contender("sandwich", {"gain": 0.5}), Contender("sandwich", {"gain": 2})),
+}
+"""Three settings of each scheme's own dial; the first is that of its authors (of the learned table: rows that start as
+large as the tokens, as BERT's do). The ladder of ALiBi that ends in 0 has one head without any bias: our change."""
+
+RATES_WITHOUT_DIAL = (1e-3, 3e-3, 5e-3, 9e-3, 1.5e-2, 2.7e-2)
+"""No encoding has no dial: it gets six rates."""
+
+SCHEMES = ("none", *SETTINGS)
+SEARCH_SEED, SEEDS, LONG_SEEDS, LONGER = 0, (1, 2, 3), (1, 2), 4
+TIE = 0.03
+
+Trial = tuple[Contender, float]
+"""A setting and a learning rate."""
+
+
+def grid(scheme: str) -> list[Trial]:
+    """The six trials of a scheme (ValueError on another than those of :data:`SCHEMES`)."""
+    one_of("scheme", scheme, SCHEMES)
+    if scheme == "none":
+        return [(Contender("none"), rate) for rate in RATES_WITHOUT_DIAL]
+    return [(setting, rate) for setting in SETTINGS[scheme] for rate in RATES]
+
+
+def cost(result: Result) -> float:
+    """What is chosen by: loss of text in nats per character plus the share of markers not recalled."""
+    return result.choice["last"] + result.choice["not recalled"]
+
+
+def best(scheme: str, costs: Mapping[Trial, float]) -> Trial:
+    """The trial that is chosen: among all within :data:`TIE` of the lowest cost, first the published setting, then the
+    lower rate, then the lower cost."""
+    tied = [trial for trial in costs if costs[trial] <= min(costs.values()) + TIE]
+    return min(tied, key=lambda trial: (trial[0] != Contender(scheme), trial[1], costs[trial]))
+
+
+def seventh(scheme: str, costs: Mapping[Trial, float]) -> Trial | None:
+    """The trial beyond the grid: the best setting of the six at the next rate, or None where there is none."""
+    setting, rate = best(scheme, costs)
+    return (setting, NEXT[rate]) if scheme != "none" else None
+
+
+# -------------------------------------------------------------------------------------------------- what is recorded
+
+
+def trials(scheme: str) -> dict[Trial, Result]:
+    """The recorded trials of the search, by setting and rate (FileNotFoundError if there are none)."""
+    own = race.PRESETS["fair"]
+    runs = (
+        run
+        for run in race.study("fair").load()
+        if run.key["seed"] == SEARCH_SEED and run.key["steps"] == own.steps
+    )  # fmt: skip
+    found = {(Contender.of(run.key["contender"]), run.key["lr"]): run for run in runs}
+    return {trial: race.result(run, own) for trial, run in found.items() if trial[0].scheme == scheme}
+
+
+@functools.cache
+def chosen(scheme: str) -> Trial:
+    """The setting and rate that the recorded search chose (ValueError on a scheme that was not searched)."""
+    one_of("scheme", scheme, SCHEMES)
+    return best(scheme, {trial: cost(result) for trial, result in trials(scheme).items()})
+
+
+def settings(scheme: str) -> TextAndRecall:
+    """The race at the rate chosen for a scheme: what a live run is trained with."""
+    return dataclasses.replace(race.PRESETS["fair"], lr=chosen(scheme)[1])
+
+
+def band(scheme: str, longer: bool = False) -> race.Band:
+    """The fresh seeds of a scheme at its chosen setting, at the budget of the search or at four times that."""
+    contender, rate = chosen(scheme)
+    steps = race.PRESETS["fair"].steps * (LONGER if longer else 1)
+    found = race.recorded(contender, "fair", rate, steps)
+    fresh = [result for result in found.results if result.seed != SEARCH_SEED]
+    return dataclasses.replace(found, results=fresh)
+
+
+def gap(result: Result) -> float:
+    """How much the loss rises from the trained length to eight times that, on the same characters."""
+    first, *_, last = result.settings.lengths
+    return result.last[last] - result.last[first]
+
+
+def spread(values: Iterable[float]) -> float:
+    """Standard deviation over seeds."""
+    return statistics.stdev(values)
+
+
+# ---------------------------------------------------------------------------------------------------- the recorder
+
+
+def run(contender: str, lr: float, steps: int, seed: int, device: str) -> store.Run:
+    """One run of the table. Trials of the search keep no curve by position; only chosen settings keep weights."""
+    own = race.PRESETS["fair"]
+    search = seed == SEARCH_SEED
+    keep = not search and steps == own.steps and (seed == SEEDS[0] or contender.startswith("rope"))
+    made = record.race_run(contender, lr, steps, seed, device, "fair", own, keep=keep)
+    curves = [curve for curve in made.curves if not search or curve["score"] != "loss"]
+    return dataclasses.replace(made, curves=curves)
+
+
+def record_stages(schemes: Sequence[str], stages: Sequence[str], **spread: object) -> None:
+    """Record what is missing: the six trials of every scheme, the seventh, the chosen settings over fresh seeds, and
+    those at four times the steps."""
+    own, study = race.PRESETS["fair"], race.study("fair")
+
+    def row(trial: Trial, steps: int, seed: int) -> tuple[str, float, int, int]:
+        return trial[0].key, trial[1], steps, seed
+
+    for stage in stages:
+        if stage == "search":
+            runs = [row(trial, own.steps, SEARCH_SEED) for scheme in schemes for trial in grid(scheme)]
+        elif stage == "seventh":
+            costs = {s: {t: cost(r) for t, r in trials(s).items() if t in grid(s)} for s in schemes}
+            extra = [seventh(s, costs[s]) for s in schemes]
+            runs = [row(trial, own.steps, SEARCH_SEED) for trial in extra if trial is not None]
+        elif stage == "seeds":
+            runs = [row(chosen(s), own.steps, seed) for seed in SEEDS for s in schemes]
+        else:
+            runs = [row(chosen(s), own.steps * LONGER, seed) for seed in LONG_SEEDS for s in schemes]
+        record.record(study, runs, run, **spread)
+
+
+STAGES = ("search", "seventh", "seeds", "longer")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Record what is missing of the fair race, stage by stage."""
+    made = record.parser("python3 tasks.py record dials", main.__doc__, None, SCHEMES)
+    made.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="in this order")
+    args = made.parse_args(argv)
+    record_stages(args.only, args.stages, **record.spread(args))
