@@ -62,7 +62,7 @@ class KVCache:
     """Keys *before* door 2, values and positions, one entry per layer: each read applies door 2 to all keys afresh.
 
     Args:
-        after_rotation: store keys *after* door 2 instead, as most inference engines do. Cheaper, and wrong as soon
+        after_rotation: store keys *after* door 2 instead, as transformers does. Cheaper, and wrong as soon
             as a scheme's frequencies change with length (dynamic NTK): notebook 06 shows it.
     """
 
@@ -168,8 +168,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Token embedding, blocks, final norm. ``causal`` decides who may see whom; the encoding decides what it means.
 
-    Token embeddings start with unit variance (the default of ``nn.Embedding``). Vaswani et al. start them at
-    variance 1/d_model and multiply by sqrt(d_model): the same scale relative to a sinusoidal table.
+    Token embeddings start with unit variance (the default of ``nn.Embedding``). The code of Vaswani et al.
+    (tensor2tensor) starts them at variance 1/d_model and multiplies by sqrt(d_model): the same scale relative to a
+    sinusoidal table.
     """
 
     causal = True

@@ -166,7 +166,7 @@ def loss_by_position(bands: Sequence[Band], length: int, smooth: int = 8, ax: pl
 def heatmap(values: Any, ax: plt.Axes, **kwargs: Any) -> plt.Axes:
     """``seaborn.heatmap``, without drawing the whole figure after every panel.
 
-    Seaborn does that to see whether labels overlap. Of a picture with eight panels it takes three quarters of the time.
+    Seaborn does that to see whether labels overlap, once for each panel.
     Square cells and color bars need these drawings to find their place: for them use seaborn's own.
     """
     import seaborn as sns

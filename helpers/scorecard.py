@@ -1,7 +1,8 @@
 """The scorecard of notebook 01: what a good encoding should offer, as measurements of any encoding.
 
 Every number is taken through the contract of :mod:`helpers.encodings.base`, in float64, on one small encoder with
-random weights: the question is what an encoding makes *possible*, before any training.
+random weights. It says what an encoding does as it starts. Training may add to that: PoPE's phases start at zero, where
+a sentence and its mirror image look alike, and need not stay there. ALiBi's symmetric bias stays as it is.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def orders_told_apart(encoding: str | Encoding) -> int:
 
 @torch.no_grad()
 def change_when_moved(encoding: str | Encoding, by: int = 1000) -> float:
-    """Largest change of any hidden state when the same text starts ``by`` positions later; 0 is purely relative.
+    """Largest change of any hidden state when the same text starts ``by`` positions later; 0: no such shift shows.
 
     NaN if the encoding has no such positions (a learned table).
     """

@@ -2,7 +2,7 @@ r"""ALiBi: attention with linear biases (Press et al. 2021, arXiv 2108.12409). D
 
 .. math:: \mathrm{softmax}_j\big(q_i^\top k_j / \sqrt{d} - m_h\,|i - j|\big)
 
-The bias is *not* divided by sqrt(d) (the paper's footnote 10). Slopes m_h are fixed, one a head.
+The bias is *not* divided by sqrt(d) (the paper's footnote 10). Slopes m_h are fixed, one per head.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def alibi_slopes(n_heads: int, max_bias: float = 8.0) -> Tensor:
 
     A power of two n: 2^(-8h/n), h = 1 .. n. Any other n: the slopes of the next lower power of two, followed by
     every other slope of twice that power. The order is then not monotone. ``max_bias`` is the 8: MPT's configurations
-    and GGUF files state it (alibi_bias_max, max_alibi_bias), and some of them say 16.
+    state it (alibi_bias_max, 16 for MPT-7B-StoryWriter), and so do GGUF files (max_alibi_bias).
 
     Source: Press et al., section 3, and fairseq/models/transformer.py in the authors' repository.
     """
@@ -50,7 +50,8 @@ def alibi_bias(q_pos: Tensor, k_pos: Tensor, slopes: Tensor, future_slopes: Tens
 class ALiBi(Encoding):
     """Adds -m_h |i - j| to the logits. No parameters, any length.
 
-    In an encoder the symmetric bias cannot tell left from right; ``future_slopes`` different from ``slopes`` can.
+    In an encoder the symmetric bias itself does not tell left from right: mirrored input gives mirrored output. What
+    breaks the mirror is in the input (a fixed first token) or in ``future_slopes`` different from ``slopes``.
     """
 
     def __init__(

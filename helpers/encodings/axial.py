@@ -9,7 +9,7 @@ One rule covers both. Every pair of channels is given one axis a(i) and one freq
 so that logits depend on the content and on the *offset along each axis*. The two differ in how frequencies are dealt:
 
 * **axial** (EleutherAI 2021; timm, DINOv3): pairs are split between the axes, and every axis gets a full set, fast to
-  slow. The shares may differ: video models give 16 channels of 128 to time and 56 to each side of the picture;
+  slow. The shares may differ: HunyuanVideo gives 16 channels of 128 to time and 56 to each side of the picture;
 * **M-RoPE** (Wang et al. 2024, Qwen2-VL, arXiv 2409.12191): one set of frequencies is cut into sections, so the first
   axis (time) gets the fast pairs and the last one the slow pairs. Qwen3-VL deals the pairs out in turn instead, so
   that every axis has fast and slow ones. Text uses equal ids, which is plain RoPE.

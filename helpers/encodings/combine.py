@@ -1,8 +1,9 @@
 r"""Schemes put together: another one in every layer, or several in one layer. Whatever doors their parts use.
 
 Published models mix. Gemma 3 has a base of 10,000 and a window in five of six layers, a base of a million in the sixth;
-Cohere2 and Llama 4 rotate in three of four layers and leave the fourth without position; Mistral has rotation and a
-window; UMT5 has T5's table in each layer. None of it needs a word in the model: a mixture meets the same contract.
+Cohere2 and Llama 4 rotate in three of four layers and leave the fourth without position; Mistral 7B as first published
+has rotation and a window; UMT5 has a table like T5's for each layer. None of it needs a word in the model: a mixture
+meets the same contract.
 
     local = Combined([RoPE(64), SlidingWindow(1024)])
     gemma3 = PerLayer([RoPE(64, 1e6) if layer % 6 == 5 else local for layer in range(26)])

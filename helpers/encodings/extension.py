@@ -213,10 +213,10 @@ def yarn(
     Args (beyond the common ones):
         beta_fast, beta_slow: turns over L above which a pair is kept, below which it is interpolated. Equal ones
             (Kimi K2 has 1 and 1) leave the code's ramp one pair wide, or a hard switch without ``truncate``.
-        ramp: "code", linear in the *index* of the pair, as every released implementation has it; or "paper",
+        ramp: "code", linear in the *index* of the pair, as the authors' code and transformers have it; or "paper",
             linear in the number of turns (:func:`ntk_by_parts`).
         truncate: round the ends of the code's ramp outwards to whole indices (the default of the released code;
-            gpt-oss sets False). Without effect on the paper's ramp.
+            gpt-oss sets False). Either way they are clamped to the head. Without effect on the paper's ramp.
         attention_factor: to use instead of :func:`temperature_factor`, as some configurations state it; 1 for none.
 
     Raises:

@@ -5,7 +5,7 @@ r"""KERPLE: kernels of the distance with learned shape (Chi et al. 2022, arXiv 2
     \text{log:}\quad b_{ij} = -r_1 \log\big(1 + r_2\,|i - j|\big) \qquad
     \text{power:}\quad b_{ij} = -r_1\,|i - j|^{r_2}, \quad 0 < r_2 \le 2
 
-Both r_1 and r_2 are above 0 and learned, one pair a head. ALiBi is the power kernel with r_2 = 1 and r_1 fixed.
+Both r_1 and r_2 are above 0 and learned, one pair per head. ALiBi is the power kernel with r_2 = 1 and r_1 fixed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def kerple_power(distance: Tensor, r1: Tensor, r2: Tensor) -> Tensor:
 
 
 class Kerple(Encoding):
-    """Adds a learned kernel of the distance to the logits. Two numbers a head, any length.
+    """Adds a learned kernel of the distance to the logits. Two numbers per head, any length.
 
-    The authors start r1 from a uniform draw on (0, 2), r2 on (0, 1), and clamp both at 0.01. Here they start, without
-    chance, at the midpoints of ``n_heads`` equal parts of those ranges (the last head decays fastest), and are kept
-    positive by softplus, r2 of the power kernel inside (0, 2) by a sigmoid. All layers share them.
+    The authors' code (their fork of gpt-neox, ParallelKerpleLog and ParallelKerplePower) starts r1 from a uniform draw
+    on (0, 2), r2 on (0, 1), and clamps both at 0.01. Here they start, without chance, at the midpoints of ``n_heads``
+    equal parts of those ranges (the last head decays fastest), and are kept positive by softplus, r2 of the power
+    kernel inside (0, 2) by a sigmoid. All layers share them.
     """
 
     def __init__(self, n_heads: int, variant: str = "log"):

@@ -13,7 +13,7 @@ from .base import Encoding
 
 
 class Learned(Encoding):
-    """Adds row p of a trained table. Rows that training never visited stay what they were initialised to: noise."""
+    """Adds row p of a trained table. Rows that training never visited keep their noise, but for weight decay."""
 
     def __init__(self, d_model: int, max_len: int, std: float = 1.0, offset: int = 0, gain: float = 1.0):
         """Create the table of shape (max_len + offset, d_model).
@@ -22,11 +22,10 @@ class Learned(Encoding):
             d_model: width.
             max_len: number of positions that can be asked for, from 0; position ``max_len`` is an error.
             std: standard deviation of the initial rows. The default is that of ``nn.Embedding``, and so of the model's
-                token embeddings. BERT starts both at 0.02; GPT-2's authors tokens at 0.02 and positions at 0.01. What
-                matters is the ratio of the two.
+                token embeddings. BERT starts both at 0.02; GPT-2's authors tokens at 0.02 and positions at 0.01.
             offset: rows in front of position 0 (OPT: 2), for positions below 0: padding has one at -1.
-            gain: what is added is ``gain`` times the table. It changes nothing but the speed of learning: Adam moves
-                every entry of the table by about the learning rate a step, however far it has to go.
+            gain: what is added is ``gain`` times the table. The initial rows are larger by it, and so is a step: Adam
+                moves an entry of the table by about the learning rate, however far it has to go.
 
         Raises:
             ValueError: on a bad argument, and at run time on a position outside -offset .. max_len - 1 (PyTorch's own

@@ -1,7 +1,7 @@
 r"""PoPE, polar position embedding (Gopalakrishnan et al. 2025, arXiv 2509.10534). Door 2: queries and keys.
 
-RoPE gives each pair of channels one angle for two messages: what the pair says and where it stands. PoPE gives the
-channel itself to content, as a length, and the angle to position alone:
+In RoPE a pair of channels has a length and an angle, both from content, and position is added to the angle. In PoPE
+each channel is a length, from content alone, and the angle belongs to position and a learned phase:
 
 .. math::
 
@@ -9,7 +9,7 @@ channel itself to content, as a length, and the angle to position alone:
     \cos\big((s - t)\,\theta_c + \delta_c\big), \qquad \theta_c = b^{-(c-1)/d}
 
 Every channel is a length, so there are d frequencies where RoPE has d/2. The paper prints the exponent of theta_c
-without its minus sign; both public implementations have it. One phase delta_c a head and frequency is learned.
+without its minus sign; both public implementations have it. One phase delta_c per head and frequency is learned.
 """
 
 from __future__ import annotations

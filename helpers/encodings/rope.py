@@ -9,7 +9,7 @@ Each pair of channels is a complex number; position m turns it by the angle m th
     \quad \theta_i = b^{-2i/d}
 
 Two layouts pair the channels differently. ``interleaved``: (0,1), (2,3), ... as in the paper. ``half``: (i, i + d/2),
-the "rotate_half" of Llama and most models. They are the same model up to a permutation, and mixing them is a bug.
+the "rotate_half" of Llama and many others. They are the same model up to a permutation, and mixing them is a bug.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def rotary_width(head_dim: int, rotary_fraction: float = 1.0, rotary_dim: int | 
 class RoPE(Encoding):
     """Rotates queries and keys, never values. Logits depend on content and on m - n only.
 
-    A part of the head may be rotated: the first channels (GPT-NeoX a quarter, Phi half), or the last (DeepSeek 64 of
+    A part of the head may be rotated: the first channels (GPT-NeoX a quarter, Phi-1 half), or the last (DeepSeek 64 of
     192). The exponent's denominator is then the number of rotated channels, not head_dim.
 
     YaRN's temperature f has two places, and on a part of a head they are not the same. As ``attention_factor`` it

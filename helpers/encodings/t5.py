@@ -2,7 +2,7 @@ r"""T5's relative bias (Raffel et al. 2019, arXiv 1910.10683, section 2.1). Door
 
 .. math:: e_{ij} = q_i^\top k_j + b_{h,\,\beta(j - i)}, \qquad b \text{ trained: heads} \times \text{buckets}
 
-One learned number a head and bucket, added to logits that are *not* divided by sqrt(d). Buckets are one distance
+One learned number per head and bucket, added to logits that are *not* divided by sqrt(d). Buckets are one distance
 wide near the query and grow geometrically further out. One table serves all layers.
 """
 
@@ -58,12 +58,12 @@ class T5(Encoding):
         Args:
             n_heads: number of heads.
             num_buckets: rows; even, and a multiple of 4 if ``bidirectional``.
-            max_distance: see :func:`t5_buckets`. Keep it below the training length, or the last buckets are never
-                trained and act at random on longer inputs.
+            max_distance: see :func:`t5_buckets`. Well above the training length, the last buckets are never trained:
+                longer inputs meet their initial values.
             bidirectional: False for a decoder, True for an encoder.
             std: of the initial biases (T5: d_model^-1/2); 0 starts without any preference.
-            gain: the biases are ``gain`` times the table. It changes nothing but the speed of learning: Adam moves
-                every entry of the table by about the learning rate a step, however far the bias has to go.
+            gain: the biases are ``gain`` times the table. The initial biases are larger by it, and so is a step: Adam
+                moves an entry of the table by about the learning rate, however far the bias has to go.
 
         Raises:
             ValueError: on a bad argument.

@@ -2,7 +2,7 @@ r"""A temperature that follows the position (Llama 4; Ministral 3). Door 2: quer
 
 .. math:: \tilde q_m = \Big(1 + a \ln\big(1 + \lfloor (m + s)/L \rfloor\big)\Big)\, q_m
 
-A query at a late position has more keys to choose from, so its logits are made larger: by nothing in the first L
+A query at a late position has more keys to choose from. This rule makes its logits larger: by nothing in the first L
 positions, by 1.2565 at position 100,000 with Llama 4's numbers. No order comes of it; it goes beside a scheme that has
 one, or into the layers that have none (iRoPE): ``Combined([RoPE(128), PositionTemperature(...)])``.
 """

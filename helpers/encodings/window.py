@@ -2,8 +2,8 @@ r"""Sliding window: a query sees the last ``window`` tokens, itself included. Do
 
 .. math:: b_{ij} = 0 \text{ if } |i - j| < w, \quad -\infty \text{ otherwise}
 
-Written as a bias it is the limit of ALiBi with a cliff instead of a slope. Inside the window it says nothing about
-order: all it knows of position is near or not. L layers reach L (w - 1) tokens back.
+ALiBi with a cliff in place of the slope. Inside the window it says nothing about order: all it knows of position is
+near or not. L layers reach L (w - 1) tokens back.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def xpos_decay(head_dim: int, gamma: float = 0.4) -> Tensor:
 class XPos(RoPE):
     """RoPE with a decay for every pair. No parameters.
 
-    Exponents are measured from a fixed ``center``. Other packages center them on the middle of each sequence: the
+    Exponents are measured from a fixed ``center``. rotary-embedding-torch centers them on the middle of each sequence:
     rotated vectors then differ from these, and change with length (which breaks a cache of rotated keys); the logits
     are the same. The factors of keys grow by a power of 1 / zeta_0 = 3.5 every 512 positions: float32 tables hold out
     to about 35,000 positions from the center (farther ones are a ValueError, unless compiled), and rotated vectors in

@@ -47,7 +47,7 @@ RIGHT_WORD = {
     "a convolution over three neighbors": "neither",
 }
 _NAMED = {
-    ("self-attention", "invariant"): "the popular mistake: its outputs move with their words, so it is not invariant.",
+    ("self-attention", "invariant"): "its outputs move with their words, so it is not invariant.",
     ("self-attention, then the mean over tokens", "equivariant"): "the mean has no seats left that could move.",
     ("causal self-attention", "equivariant"): "the mask belongs to the seats, not to the words: a word that moves "
     "sees other words.",
@@ -157,7 +157,7 @@ def own_encoding(answer: type[Encoding]) -> str | None:
             "it is symmetric: a sentence and its mirror image get the same output. Let the sign of the distance matter."
         )
     if told < 60:
-        return f"only {told} of the 60 orders get an output of their own: too many distances look alike to it."
+        return f"only {told} of the 60 orders get an output of their own. Does every distance have its own number?"
     for by in (1000, 7):  # 7 for what repeats after 2, 4, 5, 8 or 10 seats, as 1,000 does
         if not scorecard.change_when_moved(encoding, by) < 1e-9:
             return f"outputs change when the text moves by {by:,} seats: use the distance, not the seat."
@@ -212,7 +212,7 @@ MISTAKES = {
         "needs 5 entries": "def answer(order):\n    return order[:2]",
     },
     "1.2": {
-        "popular mistake": f"answer = {RIGHT_WORD | {'self-attention': 'invariant'}}",
+        "move with their words": f"answer = {RIGHT_WORD | {'self-attention': 'invariant'}}",
         "belongs to the seats": f"answer = {RIGHT_WORD | {'causal self-attention': 'equivariant'}}",
         "no seats left": f"answer = {RIGHT_WORD | {'self-attention, then the mean over tokens': 'equivariant'}}",
         "equivariant to shifts": f"answer = {RIGHT_WORD | {'a convolution over three neighbors': 'equivariant'}}",

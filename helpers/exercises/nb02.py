@@ -33,7 +33,7 @@ def by_hand(answer: object) -> str | None:
     if abs(row[2] - math.sin(0.1)) < 1e-3:
         return "the second frequency is 10000^(-2/4) = 0.01; 10000^(-1/4) forgets the 2 in 2i/d."
     if abs(row[3] - 0.999) < 5e-4:
-        return "cos(0.01) is 0.99995, since 1 - 0.01^2 / 2 = 1 - 0.00005; 0.999 is a printed folk number."
+        return "cos(0.01) is 0.99995, since 1 - 0.01^2 / 2 = 1 - 0.00005; 0.999 is twenty times as far from 1."
     if all(abs(a - b) < 6e-3 for a, b in zip(row, wanted, strict=True)):
         return "close: give five decimals."
     return "the angles are 1 and 0.01; the row is sin, cos of the first, then sin, cos of the second."

@@ -114,7 +114,7 @@ def shaw_rows(answer) -> str | None:
         if torch.equal(rows, right.T):
             return "this is query minus key (DeBERTa's sign); Shaw's distance is key minus query, j - i."
         if torch.equal(rows, right - k):
-            return "negative rows: add k. Python would silently read the table from its end."
+            return "negative rows: add k. An index below 0 silently reads the table from its end."
         if torch.equal(rows, distance + k):
             return "not clipped: distances beyond k must share the row at the edge."
         if torch.equal(rows, (distance + k).clamp(0, 2 * k - 1)):
@@ -146,7 +146,7 @@ def stretch(answer) -> str | None:
         if torch.allclose(mine, interpolate_table(table, length), atol=1e-5):
             continue
         if torch.allclose(mine, table.repeat(length // size + 1, 1)[:length], atol=1e-5):
-            return "tiled: position L looks exactly like position 0 again, so far and near are confused."
+            return "tiled: row L is row 0 again, so two positions share each row."
         nearest = table[(torch.arange(length) * size // length)]
         if torch.allclose(mine, nearest, atol=1e-5):
             return "rows were repeated: neighbors become equal. Mix the two rows on either side instead."

@@ -136,7 +136,7 @@ def where_tokens_stand(answer: Callable) -> str | None:
     if torch.equal(got * mask, (right + 1) * mask):
         return "one too many: a cumulative sum counts the token itself, so subtract 1."
     if torch.equal(got * mask, right * mask):
-        return "real tokens are right; padding must be 0 (negative positions crash a learned table)."
+        return "real tokens are right; padding must be 0 (a learned table has no row for a negative position)."
     return "count the earlier real tokens of the same document."
 
 

@@ -199,7 +199,7 @@ def both_sides(answer: Sequence) -> str | None:
     if (past <= 0).any() or (future <= 0).any():
         return "a slope at or below 0 rewards distance or ignores it: slopes are positive."
     if np.allclose(past, future, atol=0):
-        return "both sides are the same, head by head: this is the symmetric encoder, blind to mirrors."
+        return "both sides are the same, head by head: this is the symmetric bias, whose output mirrors with the input."
     if not np.allclose(np.sort(past), np.sort(future), atol=0):
         return "the two lists must hold the same numbers, in another order."
     return None

@@ -1,7 +1,7 @@
 """How a trained RoPE model's attention falls with distance: SmolLM2, averaged over text, run or recorded.
 
 ``python3 tasks.py record distance`` measures it on the real weights (a few minutes on one core). The curves are means
-of the softmax of content *and* position, so they are not a bias; they are what ALiBi's straight lines are a guess at.
+of the softmax of content *and* position, not a bias. Notebook 05 holds them against ALiBi's straight lines.
 """
 
 from __future__ import annotations

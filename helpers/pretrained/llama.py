@@ -79,7 +79,7 @@ class Llama:
 
     Attributes:
         encoding: door 2 (by default the rotation that the file asks for). Replace it at will.
-        context_length: tokens the model was trained on.
+        context_length: in tokens, as the file states it.
         base: of its rotary frequencies.
     """
 

@@ -1,7 +1,7 @@
 """Indirect indexing in small: find a symbol in a list and name the one a few places away (notebook 04).
 
 After Gopalakrishnan et al. 2025 (arXiv 2509.10534, section 4.1), who report RoPE 11% and PoPE 95%. This is not
-their setting but the easiest form of the task that needs *what* and *where* at once.
+their setting but a small form of the task, which still asks for *what* and *where* at once.
 
 ``python3 tasks.py record indexing`` trains every arm at three seeds.
 """

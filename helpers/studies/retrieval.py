@@ -37,7 +37,7 @@ IGNORE = -100
 class Settings:
     """Everything that defines the task, the model and its training but the scheme and the seed.
 
-    Batch and steps are what RoPE needs to recall at its training length; all schemes get the same.
+    Batch and steps were chosen so that RoPE recalls at its training length; all schemes get the same.
     """
 
     d_model: int = 64
