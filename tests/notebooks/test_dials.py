@@ -217,7 +217,7 @@ def test_a_run_that_diverged_or_has_no_such_number_is_reported(small):
         ({"left": {"contender": "rope"}}, "left=.*name the score"),
         ({"left": {}}, r"left=\{\}.*column"),
         ({"left": {"contender": "gru", "score": "last"}}, "left=.*nothing recorded matches.*record race"),
-        ({"right": {"lenght": 64}}, r"right\.lenght=64.*length"),
+        ({"right": {"size": 64}}, r"right\.size=64.*length"),
         ({"right": {"contender": "gru"}}, "right=.*no recorded run"),
         ({"right": True}, "right=True.*number"),
         ({"more": 1}, "entry=.*fields"),
