@@ -7,7 +7,7 @@ window at every length.
 
 The presets ``quick`` and ``full`` train on text alone. ``fair`` trains on text and a fact to keep
 (:mod:`helpers.task`), so that what serves the one and costs the other shows in one model; which settings of each scheme
-are compared is decided by :mod:`helpers.studies.dials`.
+are compared is decided by :mod:`helpers.studies.fair_race`.
 
 ``python3 tasks.py record race`` records five seeds of every contender (:mod:`helpers.record`).
 """
@@ -493,8 +493,12 @@ def study(preset: str = "quick") -> store.Study:
         run=("contender", "lr", "steps", "seed"),
         at=("length", "depth") if isinstance(own, TextAndRecall) else ("length",),
         settings={name: value for name, value in shared.items() if name not in ("lr", "steps")},
-        command=f"python3 tasks.py record race --preset {preset}",
+        command="python3 tasks.py record fair_race" if preset == "fair" else _recorder(preset),
     )
+
+
+def _recorder(preset: str) -> str:
+    return f"python3 tasks.py record race --preset {preset}"
 
 
 def _found(
@@ -553,7 +557,7 @@ def result(run: store.Run, settings: Settings) -> Result:
 def command(contender: str | Contender, preset: str) -> str:
     """What records a contender, from a fresh shell."""
     key = Contender.of(contender).key
-    return f"{study(preset).command} --only {key if key.isidentifier() else chr(34) + key + chr(34)}"
+    return f"{_recorder(preset)} --only {key if key.isidentifier() else chr(34) + key + chr(34)}"
 
 
 def bands(names: Sequence[str], preset: str = "quick", live: Sequence[Result] = ()) -> dict[str, Band]:

@@ -22,7 +22,9 @@ class Recorder(NamedTuple):
 TEXT, MODELS = "the text", "tasks.py pretrained"
 STUDIES = {
     "race": Recorder("helpers.record", "the race: loss by length of every contender", 45, TEXT),
-    "dials": Recorder("helpers.studies.dials", "the fair race: text and recall, every scheme over its dials", 90, TEXT),
+    "fair_race": Recorder(
+        "helpers.studies.fair_race", "the fair race: text and recall, every scheme over its dials", 90, TEXT
+    ),
     "retrieval": Recorder("helpers.studies.retrieval", "recall by depth and length of a second tiny model", 80),
     "context_extension": Recorder(
         "helpers.studies.context_extension", "the race's RoPE model extended, without training and with a little", 140,

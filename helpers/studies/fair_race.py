@@ -3,25 +3,30 @@
 The protocol was written before the first run: results/race_fair/PROTOCOL.md. This module holds what of it is code: the
 settings tried, the rule that chooses, and the recorder. All runs stand in one table, that of ``race.study("fair")``.
 
-``python3 tasks.py record dials`` records what is missing of it.
+``python3 tasks.py record fair_race`` records what is missing of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import race, record, store
 from ..race import Contender, Result, TextAndRecall
 from ..validate import one_of
 
-RATES = (3e-3, 9e-3)
+RATES: dict[str, tuple[float, ...]] = {
+    "none": (1e-3, 3e-3, 5e-3, 9e-3, 1.5e-2, 2.7e-2),  # no dial of its own: six rates
+    "kerple": (1e-3, 3e-3, 9e-3),  # two settings: three rates
+}
+"""Learning rates of the grid, where they are not 3e-3 and 9e-3."""
+
 NEXT = {3e-3: 1e-3, 9e-3: 2.7e-2}
 """The rate beyond each edge of the grid: the seventh trial of a scheme is its best setting at the rate beyond."""
 
 SETTINGS: dict[str, tuple[Contender, ...]] = {
+    "none": (Contender("none"),),
     "sinusoidal": (
         Contender("sinusoidal"),
         Contender("sinusoidal", {"gain": 0.3}),
@@ -37,14 +42,13 @@ SETTINGS: dict[str, tuple[Contender, ...]] = {
         Contender("alibi", {"slopes": (1, 1 / 2, 1 / 4, 0)}),
     ),
     "sandwich": (Contender("sandwich"), Contender("sandwich", {"gain": 0.5}), Contender("sandwich", {"gain": 2})),
+    "kerple": (Contender("kerple"), Contender("kerple", {"variant": "power"})),
+    "fire": (Contender("fire"), Contender("fire", {"threshold": 8}), Contender("fire", {"threshold": 128})),
 }
-"""Three settings of each scheme's own dial; the first is that of its authors (of the learned table: rows that start as
-large as the tokens, as BERT's do). The ladder of ALiBi that ends in 0 has one head without any bias: our change."""
+"""Settings of each scheme's own dial; the first is that of its authors (of the learned table: rows that start as large
+as the tokens, as BERT's do). The ladder of ALiBi that ends in 0 has one head without any bias: our change."""
 
-RATES_WITHOUT_DIAL = (1e-3, 3e-3, 5e-3, 9e-3, 1.5e-2, 2.7e-2)
-"""No encoding has no dial: it gets six rates."""
-
-SCHEMES = ("none", *SETTINGS)
+SCHEMES = tuple(SETTINGS)
 SEARCH_SEED, SEEDS, LONG_SEEDS, LONGER = 0, (1, 2, 3), (1, 2), 4
 TIE = 0.03
 
@@ -55,9 +59,7 @@ Trial = tuple[Contender, float]
 def grid(scheme: str) -> list[Trial]:
     """The six trials of a scheme (ValueError on another than those of :data:`SCHEMES`)."""
     one_of("scheme", scheme, SCHEMES)
-    if scheme == "none":
-        return [(Contender("none"), rate) for rate in RATES_WITHOUT_DIAL]
-    return [(setting, rate) for setting in SETTINGS[scheme] for rate in RATES]
+    return [(setting, rate) for setting in SETTINGS[scheme] for rate in RATES.get(scheme, (3e-3, 9e-3))]
 
 
 def cost(result: Result) -> float:
@@ -73,9 +75,11 @@ def best(scheme: str, costs: Mapping[Trial, float]) -> Trial:
 
 
 def seventh(scheme: str, costs: Mapping[Trial, float]) -> Trial | None:
-    """The trial beyond the grid: the best setting of the six at the next rate, or None where there is none."""
+    """The trial beyond the edge of the grid: the best setting of the six at the next rate. None if the best rate lies
+    inside the grid, and for no encoding, whose grid is of rates alone."""
     setting, rate = best(scheme, costs)
-    return (setting, NEXT[rate]) if scheme != "none" else None
+    trial = setting, NEXT.get(rate, rate)
+    return None if scheme == "none" or trial in costs else trial
 
 
 # -------------------------------------------------------------------------------------------------- what is recorded
@@ -120,11 +124,6 @@ def gap(result: Result) -> float:
     return result.last[last] - result.last[first]
 
 
-def spread(values: Iterable[float]) -> float:
-    """Standard deviation over seeds."""
-    return statistics.stdev(values)
-
-
 # ---------------------------------------------------------------------------------------------------- the recorder
 
 
@@ -165,7 +164,7 @@ STAGES = ("search", "seventh", "seeds", "longer")
 
 def main(argv: list[str] | None = None) -> None:
     """Record what is missing of the fair race, stage by stage."""
-    made = record.parser("python3 tasks.py record dials", main.__doc__, None, SCHEMES)
+    made = record.parser("python3 tasks.py record fair_race", main.__doc__, None, SCHEMES)
     made.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="in this order")
     args = made.parse_args(argv)
     record_stages(args.only, args.stages, **record.spread(args))
