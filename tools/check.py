@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from .common import Stop, many, plain, positive, say
 from .execution import jobs
@@ -28,7 +29,7 @@ def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace
     parser.add_argument("--notebooks", action="store_true", help="only the notebooks")
     parser.add_argument("--fast", action="store_true", help="leave out the tests marked slow")
     parser.add_argument("--nightly", action="store_true", help="also the tests marked nightly")
-    parser.add_argument("--jobs", type=positive, metavar="N", help="notebooks at a time (as cores and memory allow)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="processes at a time (as cores and memory allow)")
     args = parser.parse_args(argv)
     args.project = project or Project()
     args.paths = args.project.select(args.only)
@@ -62,57 +63,68 @@ def count(closings: list[str]) -> dict[str, int]:
     return total
 
 
-def check_notebook(path: Path, root: Path, lock: threading.Lock) -> tuple[int, str]:
-    """Run one notebook under nbval in a process of its own; exit code and closing line."""
+class Part(NamedTuple):
+    """What one process checks: a folder of tests, or a notebook."""
+
+    stage: str
+    name: str
+    options: list[str]
+
+
+def parts(args: argparse.Namespace) -> list[Part]:
+    """What there is to run: the folders of tests/, and each notebook against its saved outputs."""
+    found = []
+    if "unit" in args.stages:
+        options = ["--continue-on-collection-errors", "--durations=5"]
+        options += ["-m", "not slow"] if args.fast else []
+        options += ["--nightly"] if args.nightly else []
+        rooms = sorted({f"tests/{path.parent.name}" for path in args.project.root.glob("tests/*/test_*.py")})
+        found += [Part("tests", room, [room, *options]) for room in args.tests or rooms]
+    if "notebooks" in args.stages:
+        found += [Part("notebooks", path.name[:2], ["--nbval", str(path)]) for path in args.paths]
+    return found
+
+
+def check(part: Part, root: Path, lock: threading.Lock) -> tuple[int, str, float]:
+    """Run one part in a process of its own: exit code, closing line and seconds. What failed is printed whole."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--color=no", str(path)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", *part.options]
     code, output, peak = recorded(command, root)
+    seconds = time.perf_counter() - started
     memory = f", peak {peak:.0f} MiB" if peak else ""
     with lock:
         if code:
             say(output)
         word = "ok" if code == 0 else f"FAILED ({code})"
-        say(f"{path.name[:2]}  {word}: {closing(output)}, {time.perf_counter() - started:.0f} s{memory}")
-    return code, closing(output)
+        say(f"{part.name}  {word}: {closing(output)}, {seconds:.0f} s{memory}")
+    return code, closing(output), seconds
 
 
 def main(argv: list[str], project: Project | None = None) -> int:
     args = parse(argv, project)
     root = args.project.root
     results: dict[str, tuple[bool, float, str]] = {}
-    closings = []
     started = time.perf_counter()
-
-    def stage(name: str) -> float:
-        say(f"\n=== {name} ===")
-        return time.perf_counter()
-
     if "lint" in args.stages:
-        begun = stage("lint: ruff check, ruff format --check")
+        say("\n=== lint: ruff check, ruff format --check ===")
         commands = [[sys.executable, "-m", "ruff", *words, "."] for words in (["check"], ["format", "--check"])]
         codes = [tee(command, root)[0] for command in commands]
-        results["lint"] = (any(codes), time.perf_counter() - begun, "")
-    if "unit" in args.stages:
-        begun = stage(f"tests: pytest {' '.join(args.tests or ['tests'])}")
-        options = ["--color=no", "--continue-on-collection-errors", "--durations=10"]
-        options += ["-m", "not slow"] if args.fast else []
-        options += ["--nightly"] if args.nightly else []
-        code, output = tee([sys.executable, "-m", "pytest", *(args.tests or ["tests"]), *options], root)
-        closings.append(closing(output))
-        results["tests"] = (code != 0, time.perf_counter() - begun, closing(output))
-    if "notebooks" in args.stages:
-        at_once = jobs(args.jobs, len(args.paths))
-        begun = stage(f"notebooks: pytest --nbval, {many(len(args.paths), 'notebook')}, {at_once} at a time")
-        lock = threading.Lock()
-        done = side_by_side(lambda path: check_notebook(path, root, lock), args.paths, at_once)
-        closings += [text for _, text in done]
-        bad = sum(code != 0 for code, _ in done)
-        counted = f"{len(done) - bad} of {many(len(done), 'notebook')}"
-        results["notebooks"] = (bad > 0, time.perf_counter() - begun, counted)
-    say("\n=== summary ===")
+        results["lint"] = (any(codes), time.perf_counter() - started, "")
+    todo = parts(args)
+    at_once = jobs(args.jobs, max(1, len(todo)))
+    if todo:
+        say(f"\n=== pytest: {', '.join(part.name for part in todo)}; {at_once} at a time ===")
+    lock = threading.Lock()
+    done = side_by_side(lambda part: check(part, root, lock), todo, at_once)
+    for stage in dict.fromkeys(part.stage for part in todo):
+        own = [result for part, result in zip(todo, done, strict=True) if part.stage == stage]
+        passed = sum(code == 0 for code, _, _ in own)
+        counted = f"{passed} of {many(len(own), 'notebook' if stage == 'notebooks' else 'part')}"
+        results[stage] = (passed < len(own), sum(seconds for *_, seconds in own), counted)
+    say("\n=== summary (seconds of all processes together) ===")
     for name, (failed, seconds, detail) in results.items():
         say(f"{name:<10} {'FAILED' if failed else 'passed'}  {seconds:6.1f} s  {detail}")
-    total = ", ".join(f"{number} {word}" for word, number in count(closings).items())
+    total = ", ".join(f"{number} {word}" for word, number in count([text for _, text, _ in done]).items())
     if total:
         say(f"===== {total} in {time.perf_counter() - started:.2f}s =====")
     return int(any(failed for failed, _, _ in results.values()))

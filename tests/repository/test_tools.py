@@ -727,22 +727,42 @@ def test_closing_lines_are_added_up():
     assert check.closing("killed") == "no closing line"
 
 
+def room_of_tests(course: Project, name: str) -> None:
+    (course.root / "tests" / name).mkdir(parents=True)
+    (course.root / "tests" / name / "test_it.py").write_text("", encoding="utf-8")
+
+
 def test_every_stage_runs_and_a_failure_counts(course, monkeypatch, capsys):
-    codes = {"ruff": 1, "pytest": 0}
-    monkeypatch.setattr(check, "tee", lambda command, _: (codes[command[2]], "=== 3 passed in 0.10s ==="))
-    monkeypatch.setattr(check, "check_notebook", lambda *_: (0, "2 passed"))
-    assert check.main([], course) == 1
+    codes = {"ruff": 0, "tests/encodings": 0, "tests/studies": 0, "--nbval": 0}
+    started = []
+
+    def run(command, _):
+        started.append(command[6])
+        return codes[command[6]], "=== 2 passed in 0.10s ===", 700.0
+
+    for name in ("encodings", "studies"):
+        room_of_tests(course, name)
+    monkeypatch.setattr(check, "tee", lambda command, _: (codes[command[2]], ""))
+    monkeypatch.setattr(check, "recorded", run)
+    assert check.main(["--jobs", "1"], course) == 0
     shown = capsys.readouterr().out
-    assert "lint       FAILED" in shown and "tests      passed" in shown and "1 of 1 notebook" in shown
-    assert "===== 5 passed in" in shown
-    codes["ruff"] = 0
-    assert check.main([], course) == 0
+    assert started == ["tests/encodings", "tests/studies", "--nbval"]
+    assert "lint       passed" in shown and "2 of 2 parts" in shown and "1 of 1 notebook" in shown
+    assert "===== 6 passed in" in shown and "02  ok: 2 passed, 0 s, peak 700 MiB" in shown
+    for name, line in (
+        ("ruff", "lint       FAILED"), ("tests/studies", "tests      FAILED"), ("--nbval", "notebooks  FAILED"),
+    ):  # fmt: skip
+        codes[name] = 1
+        assert check.main([], course) == 1
+        assert line in capsys.readouterr().out
+        codes[name] = 0
 
 
 def test_some_tests_alone(course, monkeypatch):
     started = []
-    monkeypatch.setattr(check, "tee", lambda command, _: started.append(command[3:]) or (0, "== 1 passed in 0.1s =="))
-    (course.root / "tests" / "notebooks").mkdir(parents=True)
+    answer = (0, "== 1 passed in 0.1s ==", None)
+    monkeypatch.setattr(check, "recorded", lambda command, _: started.append(command[6:]) or answer)
+    room_of_tests(course, "notebooks")
     assert check.main(["tests/notebooks"], course) == 0
     assert len(started) == 1 and started[0][0] == "tests/notebooks"
     assert check.parse(["tests/notebooks", "--only", "2"], course).stages == ["unit", "notebooks"]
