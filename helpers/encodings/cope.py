@@ -9,7 +9,9 @@ r"""CoPE: contextual position encoding (Golovneva et al. 2024, arXiv 2405.18719)
 The distance is *counted by the query itself*: each token between j and i counts as much as its gate is open. It is a
 fraction, so the position vector e[p] is interpolated between its two neighbors. Causal attention only.
 
-The gate takes the scaled logit, as in x-transformers; the formula in print has no scale.
+The gate takes the scaled logit, as in the authors' code (facebookresearch/RAM, projects/cope) and in x-transformers;
+the formula in print has no scale. That code also divides b by sqrt(d), since it adds b before it divides, unless it is
+run with ``--cope-nodiv``. Here b is added after the division: to carry a table e over from there, divide it by sqrt(d).
 """
 
 from __future__ import annotations

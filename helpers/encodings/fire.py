@@ -4,7 +4,7 @@ r"""FIRE: functional interpolation for relative positions (Li et al. 2023, arXiv
 
     b_{ij} = f_\theta\!\left(\frac{\psi(|i - j|)}{\psi(\max(L, i))}\right), \qquad \psi(x) = \log(c\,x + 1)
 
-f is a small network with one output a head; c and the threshold L are learned. Distance is measured as a share of the
+f is a small network with one output per head; c and the threshold L are learned. Distance is measured as a share of the
 query's own position, so the network's input stays in [0, 1] at any length, and the bias depends on i as well as i - j.
 """
 

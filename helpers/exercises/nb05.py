@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..encodings.alibi import alibi_slopes
@@ -137,7 +138,10 @@ def sees(answer: Callable) -> str | None:
 
 
 def sdpa_mask(answer: Callable) -> str | None:
-    """``answer(slopes, T)`` gives the float mask (1, H, T, T)."""
+    """``answer(slopes, T)`` gives a float mask (1, H, T, T) under which the fused kernel computes causal ALiBi.
+
+    What is checked is the attention, so a shift of a row, or a huge negative number for a hidden key, is as good.
+    """
     slopes, t = torch.tensor([0.5, 0.0625, 0.25]), 6
     got = answer(slopes, t)
     if untouched(got):
@@ -152,21 +156,25 @@ def sdpa_mask(answer: Callable) -> str | None:
     distance = torch.arange(t)[:, None] - torch.arange(t)
     future = distance < 0
     right = -slopes.double()[:, None, None] * distance
-    seen = ~future.expand_as(right)
-    hidden = got[0][~seen]
-    if not torch.isneginf(hidden).all():
-        if torch.isneginf(got[0].mT[~seen]).all():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, len(slopes), t, 8, dtype=torch.float64, generator=generator)
+    masks = (got, right.masked_fill(future, -math.inf)[None])
+    yours, wanted = (F.scaled_dot_product_attention(q, k, v, attn_mask=mask) for mask in masks)
+    if torch.allclose(yours, wanted, atol=1e-4):
+        return None
+    got, seen = got[0], ~future.expand_as(right)
+    if _weight(got)[~seen].max() > 1e-4:
+        hidden = got[~seen]
+        if _weight(got.mT)[~seen].max() < 1e-4:
             return "transposed: rows are queries, columns keys; yours hides the past."
         if (hidden == 0).all():
             return "the future is not hidden but free: a 0 in a float mask means no change. Put minus infinity there."
         if torch.allclose(hidden, -right[~seen].abs()) or torch.allclose(hidden, right[~seen]):
             return "the future is only priced, not hidden: put minus infinity above the diagonal."
-        return "above the diagonal every entry must be minus infinity, not just a large number."
-    got = got[0]
+        return "a query still sees the future: its weight there should be 0, so put minus infinity above the diagonal."
     if not torch.isfinite(got[seen]).all():
         return "a visible key is hidden: the diagonal and everything below it must be finite."
-    if torch.allclose(got[seen], right[seen]):
-        return None
+    got = got - got.diagonal(dim1=1, dim2=2)[..., None]  # softmax does not see what is added to a whole row
     if torch.allclose(got[seen], -right[seen]):
         return "the sign: distance must lower the logit."
     if (got[seen] == 0).all():
@@ -177,10 +185,12 @@ def sdpa_mask(answer: Callable) -> str | None:
     if torch.allclose(ratio, ratio[0].expand_as(ratio), atol=1e-4):
         wrong = "divide" if ratio[0].abs() < 1 else "multiply"
         return f"every bias is {ratio[0]:.3g} times the right one: only q k is scaled, so do not {wrong} by sqrt(d)."
-    key_only = slopes.double()[:, None, None] * torch.arange(t)
-    if torch.allclose((got - got[:, :, :1])[seen], key_only.expand_as(right)[seen]):
-        return "the key-only row, like any shift of a row, gives the same attention; here the diagonal should be 0."
     return "below the diagonal the entry should be minus slope times distance."
+
+
+def _weight(mask: Tensor) -> Tensor:
+    """Attention weights under this mask for equal contents; a row that sees nothing has none."""
+    return mask.softmax(-1).nan_to_num(0.0)
 
 
 # -------------------------------------------------------------------------------------------------- 5.5 both sides
@@ -312,11 +322,11 @@ def answer(s, T):
     d = torch.arange(T) - torch.arange(T)[:, None]
     return (-s[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
 """,
-        "key-only row": """
+        "still sees the future": """
 import torch
 def answer(s, T):
     d = torch.arange(T)[:, None] - torch.arange(T)
-    return (s[:, None, None] * torch.arange(T).expand(T, T)).masked_fill(d < 0, float("-inf"))[None]
+    return (-s[:, None, None] * d).masked_fill(d < 0, -1.0)[None]
 """,
     },
     "5.5": {

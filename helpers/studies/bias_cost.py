@@ -1,4 +1,6 @@
-"""What a bias costs: seconds and bytes of causal attention with ALiBi, computed four ways, over the length.
+"""What a bias costs on a CPU: seconds and bytes of causal attention with ALiBi, computed four ways, over the length.
+
+Nothing here says how the four compare on a GPU, where other kernels run.
 
 ``python3 tasks.py record bias_cost`` measures what is missing of the table from which notebook 05 draws.
 """

@@ -3,7 +3,8 @@
 * *order*: one A and one B among noise; does A come before B? Only positions decide.
 * *bag*: an odd number of As and Bs among noise; are there more As? Only counts decide.
 
-Both are scored by the mean over tokens of a small bidirectional encoder.
+Both are scored by the mean over tokens of a small bidirectional encoder. A fixed token that stands nowhere else may
+open every sequence, or open and close it, as an encoder's [CLS] does (:data:`FRAMES`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ A, B = 0, 1
 SYMBOLS = "AB·:-+~="
 """One printable symbol a token id."""
 
+FRAMES = {"none": (0, 0), "first": (1, 0), "both ends": (1, 1)}
+"""Name -> how many fixed tokens stand before and behind the noise. All have one id, ``vocab_size``."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -41,33 +45,42 @@ class Settings:
     lr: float = 3e-3
     warmup: int = 30
     test: int = 4096  # fresh sequences that accuracy is measured on
+    frame: str = "none"  # a key of FRAMES: fixed tokens around the seq_len others
+
+    def __post_init__(self) -> None:
+        one_of("frame", self.frame, FRAMES)
 
     @property
     def train_len(self) -> int:
-        """Tokens of a sequence."""
-        return self.seq_len
+        """Tokens of a sequence, fixed ones included."""
+        return self.seq_len + sum(FRAMES[self.frame])
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """Read-out lengths: the one it is trained on."""
-        return (self.seq_len,)
+        return (self.train_len,)
+
+
+def framed(ids: Tensor, settings: Settings) -> Tensor:
+    """``ids`` (n, seq_len) with the fixed tokens of ``settings.frame`` around them, (n, train_len)."""
+    return F.pad(ids, FRAMES[settings.frame], value=settings.vocab_size)
 
 
 def order_batch(n: int, settings: Settings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """``n`` sequences with one A and one B: ids (n, seq_len) int64, and 1 where A stands before B, (n,) int64."""
+    """``n`` sequences with one A and one B: ids (n, train_len) int64, and 1 where A stands before B, (n,) int64."""
     ids = torch.randint(2, settings.vocab_size, (n, settings.seq_len), generator=generator)
     seats = torch.rand(n, settings.seq_len, generator=generator).argsort(1)[:, :2]  # two different seats a row
     ids.scatter_(1, seats, torch.tensor([[A, B]]).expand(n, 2))
-    return ids, (seats[:, 0] < seats[:, 1]).long()
+    return framed(ids, settings), (seats[:, 0] < seats[:, 1]).long()
 
 
 def bag_batch(n: int, settings: Settings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """``n`` sequences with an odd number of As and Bs (no ties): ids (n, seq_len), and 1 where As are more, (n,)."""
+    """``n`` sequences with an odd number of As and Bs (no ties): ids (n, train_len), and 1 where As are more, (n,)."""
     ids = torch.randint(2, settings.vocab_size, (n, settings.seq_len), generator=generator)
     rank = torch.rand(n, settings.seq_len, generator=generator).argsort(1).argsort(1)
     voters = rank < 2 * torch.randint(1, settings.seq_len // 2, (n, 1), generator=generator) - 1
     ids[voters] = torch.randint(2, (int(voters.sum()),), generator=generator)
-    return ids, ((ids == A).sum(1) > (ids == B).sum(1)).long()
+    return framed(ids, settings), ((ids == A).sum(1) > (ids == B).sum(1)).long()
 
 
 TASKS: dict[str, Callable[[int, Settings, torch.Generator], tuple[Tensor, Tensor]]] = {
@@ -77,7 +90,7 @@ TASKS: dict[str, Callable[[int, Settings, torch.Generator], tuple[Tensor, Tensor
 
 
 def sample(task: str, n: int, seed: int = 0, settings: Settings | None = None) -> tuple[Tensor, Tensor]:
-    """``n`` sequences of a task and their labels: ids (n, seq_len), labels (n,). ValueError on an unknown task."""
+    """``n`` sequences of a task and their labels: ids (n, train_len), labels (n,). ValueError on an unknown task."""
     one_of("task", task, TASKS)
     positive_int("n", n)
     return TASKS[task](n, settings or Settings(), torch.Generator().manual_seed(seed))
@@ -141,4 +154,5 @@ def make_encoder(encoding: str | race.Contender | Encoding, seed: int, settings:
         isinstance(encoding, Encoding), "encoding", encoding, "pass the name of a scheme, a contender or an Encoding."
     )
     torch.manual_seed(seed)
-    return Encoder(settings.vocab_size, settings.d_model, settings.n_heads, settings.n_layers, encoding, out_dim=2)
+    vocab_size = settings.vocab_size + (settings.frame != "none")
+    return Encoder(vocab_size, settings.d_model, settings.n_heads, settings.n_layers, encoding, out_dim=2)

@@ -136,6 +136,19 @@ def test_a_mask_is_a_bias_too():
     assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
 
 
+@pytest.mark.parametrize("hidden", ["-1e9", "torch.finfo(torch.float32).min", "float('-inf')"])
+@pytest.mark.parametrize(
+    "bias", ["-s[:, None, None] * d", "s[:, None, None] * torch.arange(T)", "3 - s[:, None, None] * d"]
+)
+def test_any_mask_that_gives_the_same_attention_is_right(bias, hidden):
+    """A huge negative number hides as minus infinity does, and the softmax forgives what is added to a whole row."""
+    source = (
+        "def answer(s, T):\n    d = torch.arange(T)[:, None] - torch.arange(T)\n"
+        f"    return ({bias}).expand(len(s), T, T).masked_fill(d < 0, {hidden})[None]"
+    )
+    assert exercises.feedback("5.4", answer("05", source, "")) == "5.4 OK"
+
+
 NONSENSE = [0, "", "text", "3", b"3", True, [], ["a"], [[1], [2, 3]], {}, {"a": 1}, {3}, 10**400, float("nan"), 1j,
             object(), torch.ones(2), torch.tensor(True), np.array(["a"])]  # fmt: skip
 

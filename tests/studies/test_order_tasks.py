@@ -61,11 +61,37 @@ def test_a_symmetric_bias_cannot_solve_the_order_task():
     assert 0.45 < order_tasks.train_and_score("order", ALiBi(4), settings=FAST) < 0.55
 
 
+@pytest.mark.parametrize("task", order_tasks.TASKS)
+@pytest.mark.parametrize(("frame", "before", "behind"), [("first", 1, 0), ("both ends", 1, 1)])
+def test_a_frame_adds_one_token_that_is_nowhere_else(task, frame, before, behind):
+    plain, labels = order_tasks.sample(task, 200, seed=1)
+    framed, same = order_tasks.sample(task, 200, seed=1, settings=Settings(frame=frame))
+    assert torch.equal(labels, same) and framed.shape[1] == 16 + before + behind == Settings(frame=frame).train_len
+    assert torch.equal(framed[:, before : 16 + before], plain)
+    assert (framed == 8).sum(1).unique().tolist() == [before + behind] and (framed[:, 0] == 8).all()
+    assert not behind or (framed[:, -1] == 8).all()
+
+
+def test_a_frame_is_what_decides_whether_mirror_images_are_told_apart():
+    """The proof that the symmetric encoder fails needs inputs whose mirror images are inputs."""
+    for frame, alike in (("none", True), ("both ends", True), ("first", False)):
+        settings = Settings(frame=frame)
+        ids, _ = order_tasks.sample("order", 50, settings=settings)
+        before, behind = order_tasks.FRAMES[frame]
+        noise = ids[:, before : ids.shape[1] - behind]
+        model = order_tasks.make_encoder(ALiBi(4), 0, settings).double()
+        with torch.no_grad():
+            answers, mirrored = (model.pooled(x) for x in (ids, order_tasks.framed(noise.flip(1), settings)))
+        assert torch.allclose(answers, mirrored, atol=1e-10) == alike
+
+
 def test_bad_input_names_the_argument():
     with pytest.raises(ValueError, match="task='sort'"):
         order_tasks.train_and_score("sort", "none")
     with pytest.raises(ValueError, match="encoding"):
         order_tasks.train_and_score("order", torch.nn.Identity())
+    with pytest.raises(ValueError, match="frame='last'"):
+        Settings(frame="last")
     with pytest.raises(ValueError, match="seed=-1"):
         order_tasks.train_and_score("order", "none", seed=-1)
     with pytest.raises(ValueError, match="n=0"):
