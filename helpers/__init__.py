@@ -1,15 +1,17 @@
 """The module that the six notebooks share. Floors, each knowing only those above it in this list:
 
-* ``validate``: one way to refuse bad input; ``progress``: what a person sees while waiting.
-* ``encodings``: one file a family; the contract in ``base``, the registry in ``__init__``.
+* ``validate``: one way to refuse bad input; ``progress``: what a person sees while waiting; ``lazy``: packages whose
+  modules are imported on first use.
+* ``encodings``: one file per family; the contract in ``base``, the registry in ``__init__``.
 * ``model``: attention, block, causal language model, encoder, cache. Knows the contract, not the schemes.
 * ``corpus``, ``race``: text, training, read-out, recorded results. ``record`` runs the race in several processes or on
-  a cluster. ``studies``: one file a recorded experiment.
+  a cluster. ``studies``: one file per recorded experiment.
 * ``pretrained``: real weights, found, verified, read and measured.
 * ``display`` (``start``, ``show``), ``knobs`` (what each parameter of a notebook may be), ``plotting`` (the look,
   shared pictures), ``pictures`` (those of one notebook per file), ``facts`` (what a picture shows, kept inside its
   PNG): plumbing, nothing that is taught.
-* ``exercises``, ``scorecard``, ``sources`` with ``data/``: checks, and what they check against.
+* ``exercises``, ``scorecard``, ``sources`` with ``data/``: checks, and what they check against. ``dials``: what the
+  verdicts of claims were tried on, from the recorded tables.
 """
 
 from __future__ import annotations
