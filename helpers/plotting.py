@@ -59,6 +59,7 @@ _SCHEMES: dict[str, tuple[str, str, str, str]] = {
     "t5": ("#ca9161", "-.", "^", "T5 bias"),
     "shaw": ("#8c613c", (0, (1, 1)), "<", "Shaw"),
     "deberta": ("#b8850a", (0, (4, 1, 1, 1)), ">", "DeBERTa"),
+    "transformer_xl": ("#00656b", (0, (3, 1, 1, 1, 1, 1)), "8", "Transformer-XL"),
     "rope": ("#d55e00", "-", "o", "RoPE"),
     "pope": ("#cc78bc", "--", "v", "PoPE"),
     "xpos": ("#a34700", (0, (5, 1, 1, 1)), "d", "xPos"),

@@ -168,8 +168,8 @@ Readers copy this code into their models, so it is held to the standard of a num
 ## Oracles
 
 {comparisons:,} comparisons in {tests} tests. The numbers in the table are cases: combinations of shape, dtype, base,
-offset, heads and factor. The closed forms in `papers/` were written from the papers by someone who had not seen
-`helpers/`, one scalar at a time with 30 digits. Tolerances are counted roundings; `test_oracles.py` explains them.
+offset, heads and factor. The closed forms in `papers/` were written from the papers, without a look at the code that
+they check, one scalar at a time with 30 digits. Tolerances are counted roundings; `test_oracles.py` explains them.
 Packages: {packages}.
 
 | function | closed form | outside packages |

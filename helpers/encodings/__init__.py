@@ -26,6 +26,7 @@ from .shaw import Shaw
 from .sinusoidal import Sinusoidal
 from .t5 import T5
 from .temperature import PositionTemperature
+from .transformer_xl import TransformerXL
 from .window import SlidingWindow
 from .xpos import XPos
 
@@ -42,6 +43,7 @@ SCHEMES: dict[str, Callable[..., Encoding]] = {
     "t5": lambda s, **kw: T5(
         s["n_heads"], **{"max_distance": max(17, s["train_len"] * 3 // 4), "std": s["d_model"] ** -0.5, **kw}
     ),
+    "transformer_xl": lambda s, **kw: TransformerXL(s["d_model"], s["n_heads"], **kw),
     "rope": lambda s, **kw: RoPE(s["head_dim"], **kw),
     "pope": lambda s, **kw: PoPE(s["head_dim"], s["n_heads"], **kw),
     "xpos": lambda s, **kw: XPos(s["head_dim"], **kw),
@@ -89,6 +91,7 @@ __all__ = [
     "T5",
     "Shaw",
     "DeBERTa",
+    "TransformerXL",
     "RoPE",
     "AxialRoPE",
     "MRoPE",

@@ -19,6 +19,7 @@ KEPT = (
     "learned",
     "shaw",
     "deberta",
+    "transformer_xl",
     "t5",
     "rope",
     "pope",

@@ -96,11 +96,18 @@ def deberta(enc, qi, kj, i, j):
     return (dot(qi, kj) + dot(qi, key) + dot(kj, query)) / math.sqrt(3 * D)
 
 
+def transformer_xl(enc, qi, kj, i, j):
+    angle = (i - j) * theta(D_MODEL // 2)
+    far = enc.projections[0].double() @ torch.cat([angle.sin(), angle.cos()])
+    return (dot(qi + enc.u, kj) + dot(qi + enc.v, far)) / math.sqrt(D)
+
+
 def window(enc, qi, kj, i, j):
     return none(enc, qi, kj, i, j) - (math.inf if abs(i - j) >= enc.window else 0)
 
 
-FORMULAS = {f.__name__: f for f in (none, rope, xpos, pope, alibi, kerple, fire, sandwich, t5, shaw, deberta, window)}
+FORMULAS = (none, rope, xpos, pope, alibi, kerple, fire, sandwich, t5, shaw, deberta, transformer_xl, window)
+FORMULAS = {f.__name__: f for f in FORMULAS}
 # Schemes whose formula in a model has a test of its own: door 1, counts over a whole row, files with their own tests.
 ELSEWHERE = {
     "sinusoidal",

@@ -59,6 +59,7 @@ DEFAULTS = {
     "t5.T5": BUCKETS | {"std": 0.0, "gain": 1.0},  # gain: ours
     "temperature.position_temperature": {"shift": 0},
     "temperature.PositionTemperature": {"shift": 0},
+    "transformer_xl.TransformerXL": {"n_layers": 1, "std": 0.02},  # the authors' code; n_layers: ours
     "xpos.xpos_decay": {"gamma": 0.4},
     "xpos.XPos": BASE | {"gamma": 0.4, "scale_base": 512.0, "center": 0.0},
 }

@@ -1,8 +1,8 @@
 """Every function of helpers that computes an encoding, a bias or a frequency rule, against closed forms of the papers.
 
-The closed forms (tests/papers) are written from the papers, one scalar at a time with 30 digits, by someone who had not
-seen helpers. Outside packages vouch for the same functions in the tests of each family; tests marked ``oracle`` say for
-which, and tests/README.md lists them all. Where packages disagree, the test says which convention is asked for.
+The closed forms (tests/papers) are written from the papers, one scalar at a time with 30 digits, without a look at the
+code that they check. Outside packages vouch for the same functions in the tests of each family; tests marked ``oracle``
+say for which, and tests/README.md lists them all. Where packages disagree, the test says which convention is asked for.
 
 Tolerances are counted, not tuned. A number kept in a format of p bits is off by at most a relative u = 2^-p: 2^-53 in
 float64, 2^-24 in float32, 2^-8 in bfloat16. A bound is the number of such roundings on the way, rounded up, times u of
@@ -41,6 +41,7 @@ from helpers.encodings import (
     Shaw,
     Sinusoidal,
     SlidingWindow,
+    TransformerXL,
     XPos,
     extension,
     positions,
@@ -84,6 +85,7 @@ from helpers.encodings.sinusoidal import (
 )
 from helpers.encodings.t5 import t5_buckets
 from helpers.encodings.temperature import position_temperature
+from helpers.encodings.transformer_xl import wave_logits
 from helpers.encodings.window import window_bias
 from helpers.encodings.xpos import xpos_decay
 from helpers.model import CausalLM, Encoder, causal_mask
@@ -880,6 +882,38 @@ def test_deberta(heads, d, k, convention, dtype):
             x, y, SMALL_POS[n, i].item(), SMALL_KEYS[n, j].item(), tables[0][h], tables[1][h], k, convention)
     )  # fmt: skip
     within(q.double() @ keys.double().mT * enc.scale + sum(expected) / math.sqrt(3 * d), logit, 1e-12)
+
+
+@oracle("transformer_xl.TransformerXL", "transformer_xl.wave_logits")
+@dtypes
+@pytest.mark.parametrize("farthest", [None, 2, 300])
+@pytest.mark.parametrize("heads, d", [(1, 2), (3, 4)])
+def test_transformer_xl(heads, d, farthest, dtype):
+    torch.manual_seed(d)
+    enc = TransformerXL(heads * d, heads, n_layers=2, std=1.0, max_distance=farthest).to(dtype)
+    q, keys = draw(2, heads, 3, d, dtype=dtype), draw(2, heads, 5, d, seed=1, dtype=dtype)
+    state = enc.prepare(SMALL_POS, SMALL_KEYS, None)
+    u_rows, v_rows, w_r = (p.detach().double() for p in (enc.u, enc.v, enc.projections[1]))
+
+    def form(f):
+        return each_pair(
+            q, keys, lambda x, y, n, h, i, j: f(
+                x, y, SMALL_POS[n, i].item(), SMALL_KEYS[n, j].item(),
+                u_rows[h].tolist(), v_rows[h].tolist(), w_r[h].tolist(), farthest)
+        )  # fmt: skip
+
+    # q + v once, d products for each of the heads * d sinusoids; those are tables: i, -j and two products of them.
+    seeking = largest(q) + largest(v_rows[:, None])
+    rounds = (2 * d + heads * d + 8) * u(dtype) + 8 * TABLE
+    bound = rounds * 2**0.5 * seeking * w_r.norm(dim=1).sum(-1)[:, None, None]
+    if farthest is None:
+        alone = form(lambda *args: biases.transformer_xl_terms(*args)[1])
+        within(wave_logits(q @ enc.projections[1], *state), alone, bound)
+    bound = bound + (d + 4) * u(dtype) * largest(u_rows[:, None]) * largest(keys).mT
+    by_position = form(lambda *args: sum(biases.transformer_xl_terms(*args)[1:]))
+    within(enc.bias(q, keys, state, 1), by_position / math.sqrt(d), 1.1 * bound / math.sqrt(d))
+    logit = form(biases.transformer_xl_logit)
+    within(q.double() @ keys.double().mT / math.sqrt(d) + by_position / math.sqrt(d), logit, 1e-12)
 
 
 # ---------------------------------------------------------------------------------------------------------- CoPE

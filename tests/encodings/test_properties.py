@@ -55,7 +55,8 @@ def test_xpos_logits_are_relative_and_do_not_know_the_center(
     assert ((a @ b.mT - c @ d.mT).abs() < 1e-5 * size).all()
 
 
-RELATIVE = ["rope", "pope", "xpos", "alibi", "kerple", "sandwich", "window", "t5", "shaw", "deberta", "cope", "none"]
+RELATIVE = ["rope", "pope", "xpos", "alibi", "kerple", "sandwich", "window", "t5", "shaw", "deberta", "transformer_xl",
+            "cope", "none"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RELATIVE)

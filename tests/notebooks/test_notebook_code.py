@@ -1102,7 +1102,7 @@ def test_the_bound_on_the_base(head_dim, base):
         ("none", ""),
         ("sinusoidal learned", "embeddings"),
         ("rope pope xpos", "queries, keys"),
-        ("alibi t5 kerple fire sandwich window cope deberta", "logits"),
+        ("alibi t5 kerple fire sandwich window cope deberta transformer_xl", "logits"),
         ("shaw", "logits values"),
     ],
 )
@@ -1111,7 +1111,8 @@ def test_doors_of_every_scheme(names, entrances):
         assert get("06", "doors")(name) == entrances
 
 
-RELATIVE_AND_CAUSAL = ("rope", "pope", "xpos", "alibi", "t5", "shaw", "kerple", "cope", "sandwich", "deberta")
+RELATIVE_AND_CAUSAL = ("rope", "pope", "xpos", "alibi", "t5", "shaw", "kerple", "cope", "sandwich", "deberta",
+                       "transformer_xl")  # fmt: skip
 
 
 @covers("06", "check_encoding")

@@ -1,6 +1,6 @@
 """Closed forms of position in the attention logits (biases, relative vectors) and of learned position tables.
 
-Written from the papers by someone who had not seen `helpers/`: an independent oracle for tests.
+Written from the papers, without a look at the code that they check: an independent oracle for tests.
 Slow on purpose: one scalar at a time, 30 digits.
 """
 
@@ -250,6 +250,34 @@ def deberta_logit(
     """He et al. 2020 (DeBERTa), equation 4: content-to-content and the two terms, over sqrt(3 d)."""
     first, second = deberta_terms(q_i, k_j, i, j, position_keys, position_queries, k, convention)
     return (_dot(q_i, k_j) + first + second) / mp.sqrt(3 * len(q_i))
+
+
+def transformer_xl_row(distance: int, dim: int) -> Row:
+    """Dai et al. 2019 (Transformer-XL), section 3.3: R_{i-j}, the sinusoidal row of the signed distance i - j.
+    In the order of the released code: all sines, then all cosines."""
+    row = _sinusoidal_row(distance, dim, 10_000)
+    return row[0::2] + row[1::2]
+
+
+def transformer_xl_terms(
+    q: list, key: list, i: int, j: int, u: list, v: list, w_r: list, farthest: int | None = None
+) -> tuple[mpf, mpf, mpf, mpf]:
+    """Dai et al. 2019 (Transformer-XL), section 3.3, terms (a) to (d), unscaled, of one head:
+    q_i . k_j, q_i . W_R R_{i-j}, u . k_j, v . W_R R_{i-j}. w_r has a row of d_model numbers per channel of the head.
+    farthest: clamp_len of the released code; a distance beyond counts as this one, on either side."""
+    distance = i - j
+    if farthest is not None:
+        distance = max(-farthest, min(farthest, distance))
+    r = transformer_xl_row(distance, len(w_r[0]))
+    position_key = [_dot(row, r) for row in w_r]
+    return _dot(q, key), _dot(q, position_key), _dot(u, key), _dot(v, position_key)
+
+
+def transformer_xl_logit(
+    q: list, key: list, i: int, j: int, u: list, v: list, w_r: list, farthest: int | None = None
+) -> mpf:
+    """Dai et al. 2019 (Transformer-XL), section 3.3: (a) + (b) + (c) + (d), over sqrt(d) as in the released code."""
+    return sum(transformer_xl_terms(q, key, i, j, u, v, w_r, farthest), mpf(0)) / mp.sqrt(len(q))
 
 
 # ---------------------------------------------------------------------------------------------------- learned tables
