@@ -125,6 +125,12 @@ def band(scheme: str, longer: bool = False) -> race.Band:
     return dataclasses.replace(found, results=fresh)
 
 
+def ladders() -> dict[Contender, list[Result]]:
+    """ALiBi's three ladders of slopes at the longer budget: what each recalls, and from how far."""
+    rate, steps = chosen("alibi")[1], race.PRESETS["fair"].steps * LONGER
+    return {ladder: race.recorded(ladder, "fair", rate, steps).results for ladder in SETTINGS["alibi"]}
+
+
 def gap(result: Result) -> float:
     """How much the loss rises from the trained length to eight times that, on the same characters."""
     first, *_, last = result.settings.lengths
@@ -145,8 +151,8 @@ def run(contender: str, lr: float, steps: int, seed: int, device: str) -> store.
 
 
 def record_stages(schemes: Sequence[str], stages: Sequence[str], **spread: object) -> None:
-    """Record what is missing: the six trials of every scheme, the seventh, the chosen settings over fresh seeds, and
-    those at four times the steps."""
+    """Record what is missing: the six trials of every scheme, the seventh, the chosen settings over fresh seeds, those
+    at four times the steps, and at that budget ALiBi's three ladders."""
     own, study = race.PRESETS["fair"], race.study("fair")
 
     def row(trial: Trial, steps: int, seed: int) -> tuple[str, float, int, int]:
@@ -161,12 +167,15 @@ def record_stages(schemes: Sequence[str], stages: Sequence[str], **spread: objec
             runs = [row(trial, own.steps, SEARCH_SEED) for trial in extra if trial is not None]
         elif stage == "seeds":
             runs = [row(chosen(s), own.steps, seed) for seed in SEEDS for s in schemes]
-        else:
+        elif stage == "longer":
             runs = [row(chosen(s), own.steps * LONGER, seed) for seed in LONG_SEEDS for s in schemes]
+        else:
+            ladders = [(ladder, chosen("alibi")[1]) for ladder in SETTINGS["alibi"]]
+            runs = [row(trial, own.steps * LONGER, seed) for seed in LONG_SEEDS for trial in ladders]
         record.record(study, runs, run, **spread)
 
 
-STAGES = ("search", "seventh", "seeds", "longer")
+STAGES = ("search", "seventh", "seeds", "longer", "ladders")
 
 
 def main(argv: list[str] | None = None) -> None:
