@@ -141,10 +141,11 @@ def gap(result: Result) -> float:
 
 
 def run(contender: str, lr: float, steps: int, seed: int, device: str) -> store.Run:
-    """One run of the table. Trials of the search keep no curve by position; only chosen settings keep weights."""
+    """One run of the table. Trials of the search keep no curve by position; weights are kept of RoPE's chosen setting,
+    which notebook 06 extends."""
     own = race.PRESETS["fair"]
     search = seed == SEARCH_SEED
-    keep = not search and steps == own.steps and (seed == SEEDS[0] or contender.startswith("rope"))
+    keep = not search and steps == own.steps and Contender.of(contender).scheme == "rope"
     made = record.race_run(contender, lr, steps, seed, device, "fair", own, keep=keep)
     curves = [curve for curve in made.curves if not search or curve["score"] != "loss"]
     return dataclasses.replace(made, curves=curves)
