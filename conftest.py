@@ -35,6 +35,14 @@ def pytest_configure(config):
     hypothesis.settings.load_profile("course")
 
 
+@pytest.fixture
+def course(tmp_path):
+    """A miniature of the course with one notebook, 02, and figures of an earlier run (tests of the tools)."""
+    from tests.repository import miniature
+
+    return miniature.course(tmp_path)
+
+
 def pytest_collectstart(collector):
     if type(collector).__name__ == "IPyNbFile":  # dictionaries of floats: compared below instead
         from tools import sameness

@@ -12,10 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools import stamp
+from tests.repository.miniature import add_notebook, notebook, the_notebook
+from tools import format, stamp
 from tools.common import Stop
 from tools.notebook import KERNELSPEC, canonical
-from tools.project import Project
+from tools.project import Project, load
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = {"owner": None, "repository": None, "authors": []}
@@ -180,3 +181,63 @@ def test_without_git_there_is_no_remote(tmp_path, monkeypatch):
 def test_an_owner_without_a_repository_is_refused(tmp_path):
     with pytest.raises(Stop, match="owner='some-body', repository=None; give both, or null for both"):
         stamp.main([], copy(tmp_path, **UNKNOWN | {"owner": "some-body"}))
+
+
+# -------------------------------------------------------------------- in a miniature of the course
+
+
+def test_stamp_names_the_command_that_helps(course):
+    assert stamp.main([], course) == 0
+    with pytest.raises(Stop, match=r"^not in the course's form: .*tasks.py format$"):
+        stamp.main(["--check"], course)
+    format.main([], course)
+    assert stamp.main(["--check"], course) == 0
+
+
+def test_everything_generated_is_current():
+    assert stamp.main(["--check"], Project(ROOT)) == 0
+
+
+def test_stamp_writes_once_and_check_notices(course):
+    format.main([], course)
+    with pytest.raises(Stop, match=r"not current: .*tasks.py stamp"):
+        stamp.main(["--check"], course)
+    assert stamp.main([], course) == 0
+    assert stamp.main(["--check"], course) == 0
+    cells = {cell["id"]: cell["source"] for cell in load(the_notebook(course))["cells"]}
+    assert list(cells) == ["nav-top", "setup", "parameters", "cell-1", "cell-2", "nav-bottom"]
+    assert cells["nav-top"].startswith("<!-- nav -->\n# 2. Sinusoidal encoding\n")
+    assert cells["setup"] == stamp.setup_source(course)
+    both = add_notebook(course, "01_position_problem.ipynb", notebook())
+    with pytest.raises(Stop, match="not current"):
+        stamp.main(["--check"], both)
+    assert stamp.main([], both) == 0
+    top = load(the_notebook(both))["cells"][0]["source"]
+    assert "Previous: [1. The position problem](01_position_problem.ipynb)" in top
+
+
+def test_a_notebook_without_a_generated_cell_is_named(course):
+    path = the_notebook(course)
+    path.write_text(path.read_text(encoding="utf-8").replace('"nav-bottom"', '"other"'), encoding="utf-8")
+    with pytest.raises(Stop, match="02_sinusoidal.ipynb has no cell with the id 'nav-bottom'"):
+        stamp.main([], course)
+
+
+def test_a_stamp_that_is_stopped_leaves_whole_files(course, monkeypatch):
+    path = the_notebook(course)
+    before = path.read_bytes()
+
+    def stop(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.common.os.replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stamp.main([], course)
+    assert path.read_bytes() == before and not (course.root / "CITATION.cff").exists()
+
+
+def test_the_readme_has_the_generated_blocks():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in stamp.readme_blocks(Project(ROOT)):
+        assert readme.count(f"<!-- {name} -->") == readme.count(f"<!-- /{name} -->") == 1

@@ -1,6 +1,6 @@
 """tasks.py: which Python it takes, what it does to an environment, and how a word finds its tool.
 
-Nothing here creates an environment. What the tools do is in test_tools.py.
+Nothing here creates an environment. What the tools do is in the other files of this folder.
 """
 
 from __future__ import annotations
