@@ -11,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from .. import race, record, store
+from .. import race, record, store, task
 from ..race import Contender, Result, TextAndRecall
 from ..validate import one_of
 
@@ -129,6 +130,24 @@ def ladders() -> dict[Contender, list[Result]]:
     """ALiBi's three ladders of slopes at the longer budget: what each recalls, and from how far."""
     rate, steps = chosen("alibi")[1], race.PRESETS["fair"].steps * LONGER
     return {ladder: race.recorded(ladder, "fair", rate, steps).results for ladder in SETTINGS["alibi"]}
+
+
+def everything() -> dict[str, Any]:
+    """All that is recorded, as ``pictures.fair.cloud`` draws it: trials, chosen and longer by scheme; the keys of the
+    published settings; the distances at which recall is read."""
+    return {
+        "trials": {scheme: list(trials(scheme).values()) for scheme in SCHEMES},
+        "chosen": {scheme: band(scheme).results for scheme in SCHEMES},
+        "longer": {scheme: band(scheme, longer=True).results for scheme in SCHEMES},
+        "published": {settings[0].key for settings in SETTINGS.values()},
+        "distances": distances(),
+    }
+
+
+def distances() -> list[int]:
+    """Tokens from the marker to the question in windows of the longest length, one per depth."""
+    own = race.PRESETS["fair"]
+    return [own.lengths[-1] - 1 - task.slot(own.lengths[-1], depth) for depth in own.depths]
 
 
 def gap(result: Result) -> float:
