@@ -40,6 +40,7 @@ STUDIES = {
     "rotation": Recorder("helpers.pretrained.rotation", "what rotation does in SmolLM2", 15, MODELS),
     "distance": Recorder("helpers.pretrained.distance", "SmolLM2's attention by distance", 4, MODELS),
     "context": Recorder("helpers.pretrained.context", "SmolLM2 beyond its length: loss, copies", 300, MODELS),
+    "needles": Recorder("helpers.pretrained.needles", "SmolLM2: many needles, copied from afar", 25, MODELS),
     "minilm": Recorder("helpers.pretrained.minilm", "what MiniLM's position table does", 1, MODELS),
     "vit": Recorder("helpers.pretrained.vit", "a vision transformer's grid of positions", 1, MODELS),
 }  # fmt: skip

@@ -2,6 +2,12 @@
 
 The settings below were fixed before any result was seen. ``python3 tasks.py record context_extension`` records every
 stage at five seeds; what is already there is not run again.
+
+Two trainings: ``quick``, the first race (text alone), and with ``--preset fair`` the RoPE of the fair race (text and
+recall in one model), at the setting and the fresh seeds that were chosen there. Stated on 2026-11-30, before either was
+run: on the second everything is read as loss of the last 32 characters of text, and the methods of ``RECALL`` as recall
+too; fine-tuning is 60 steps. On the first, the stage ``rates`` repeats the fine-tuning of three methods at a third and
+at three times the learning rate.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from ..encodings.extension import Extension, extend, temperature_factor
 from ..encodings.rope import RoPE
 from ..model import CausalLM
 from ..validate import one_of, positive_int, require
-from . import retrieval
+from . import fair_race, retrieval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,7 @@ METHODS: dict[str, Method] = {
     "yarn_paper": Method("yarn", "YaRN, paper ramp", (("ramp", "paper"),)),
     "llama3": Method("llama3", "Llama 3"),
     "llama3+t": Method("llama3", "Llama 3 + temperature", add_temperature=True),
-    "abf": Method("abf", "larger base (x50)", (("new_base", 500_000.0),)),
+    "abf": Method("abf", "larger base (x50)", (("new_base", 50),)),  # times the old base
     "p_rope": Method("p_rope", "p-RoPE 0.75", (("keep", 0.75),)),
 }
 """What is compared, with each rule's published constants. "+t" adds YaRN's temperature, "-t" leaves it out."""
@@ -61,6 +67,10 @@ SWEEP = (2, 4, 8, 16, 32, 64)
 """Factors given to NTK-aware at a fixed length: does it need more than the length asks for?"""
 LONGER = ("none", "pi")
 """Fine-tuned four times as long: does position interpolation catch up?"""
+RATED = ("none", "pi", "yarn")
+"""Fine-tuned at other learning rates too."""
+RATES = (3e-4, 3e-3)
+"""Those rates; the one of :data:`TUNE` lies between them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +91,10 @@ TUNE = TuneSettings()
 def frequencies(method: str, factor: float, settings: race.Settings, base: float = 10_000.0) -> Extension:
     """The extension of one method for the race's model (ValueError on an unknown method or a factor below 1)."""
     m = METHODS[one_of("method", method, METHODS)]
-    length = settings.train_len
-    ext = extend(m.rule, settings.head_dim, base, factor, length, int(length * factor), **dict(m.options))
+    length, options = settings.train_len, dict(m.options)
+    if "new_base" in options:
+        options["new_base"] *= base
+    ext = extend(m.rule, settings.head_dim, base, factor, length, int(length * factor), **options)
     return ext._replace(attention_factor=temperature_factor(factor)) if m.add_temperature else ext
 
 
@@ -108,7 +120,7 @@ def zero_shot(
         ValueError: on an unknown method, a factor or length below 1, or a model without RoPE.
     """
     return race.evaluate(
-        apply(model, frequencies(method, factor, settings)),
+        apply(model, frequencies(method, factor, settings, model.encoding.base)),
         settings,
         device,
         tuple(positive_int("length", n) for n in lengths),
@@ -123,8 +135,11 @@ def fine_tune(
     tune: TuneSettings = TUNE,
     device: str = "cpu",
     on_step: Callable[[int, torch.Tensor], None] | None = None,
+    settings: race.Settings | None = None,
 ) -> list[float]:
     """Train in place on random windows of ``length`` characters; returns the loss of every step.
+
+    ``settings``: of the race that the model was trained in, if that was another than text alone.
 
     Warm-up, then a constant learning rate, so that stopping early means the same at every number of steps.
     ``on_step`` is called with the number of steps done and the loss.
@@ -132,6 +147,8 @@ def fine_tune(
     positive_int("length", length)
     # Another stream of windows than the race drew at this seed.
     data = task.windows(corpus.load().train, length, tune.batch, steps, seed + 500_000)
+    if isinstance(settings, race.TextAndRecall):
+        data = task.with_facts(data, settings.markers, settings.max_asks, seed + 500_000)
     return training.fit(
         model,
         data,
@@ -149,23 +166,33 @@ def fine_tune(
 
 
 COMMAND = "python3 tasks.py record context_extension"
-STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval", "controls")
+STAGES = ("zero_shot", "pairs", "tuned", "sweep", "retrieval", "controls", "rates")
+FAIR_STAGES = ("zero_shot", "pairs", "tuned")
+"""Of the fair race, whose model is asked for recall itself."""
+FAIR_WINDOWS = 64
+"""Windows of each depth and length there, half of the race's own number."""
+SEEDS_OF_RATES = 3
 Row = dict[str, Any]
 
 
 def study(preset: str = "quick") -> store.Study:
     """Where it is recorded: results/context_extension_PRESET, one run a stage and seed.
 
-    Every row says all that was done: method and factor, the number of fine-tuning ``steps`` (none: no training), the
-    one ``pair`` that was slowed, and where it was read: ``length``, and ``depth`` for recall.
+    Every row says all that was done: method and factor, the number of fine-tuning ``steps`` (none: no training) and,
+    where it varies, their ``lr``, the one ``pair`` that was slowed, and where it was read: ``length``, and ``depth``
+    for recall.
     """
     settings = race.PRESETS[one_of("preset", preset, race.PRESETS)]
+    chosen = {}
+    if preset == "fair":
+        settings, chosen = fair_race.settings("rope"), {"contender": fair_race.chosen("rope")[0].key}
     return store.Study(
         f"context_extension_{preset}",
         run=("stage", "seed"),
-        at=("method", "factor", "steps", "pair", "length", "depth"),
+        at=("method", "factor", "steps", "lr", "pair", "length", "depth"),
         settings={
             "race": dataclasses.asdict(settings),
+            **chosen,
             "tune": dataclasses.asdict(TUNE),
             "recall": dataclasses.asdict(retrieval.QUICK),
         },
@@ -205,15 +232,42 @@ def record_stage(stage: str, seed: int, device: str, preset: str, settings: race
         "sweep": record_sweep,
         "retrieval": record_retrieval,
         "controls": record_controls,
+        "rates": record_rates,
     }
     run = store.Run([], made=store.provenance(device, **corpus.SOURCE))
     work[one_of("stage", stage, STAGES)](run, seed, preset, settings, device)
     return run
 
 
+def load_model(seed: int, preset: str = "quick") -> CausalLM:
+    """The RoPE model that is extended: of the race, or of the fair race at the setting that was chosen there."""
+    return race.load_model(fair_race.chosen("rope")[0] if preset == "fair" else "rope", seed, preset)
+
+
+def _read_briefly(
+    run: store.Run, model: CausalLM, settings: race.Settings, lengths: Iterable[int], device: str, **at: Any
+) -> None:
+    """Add the loss of the last 32 characters at every length; of a model that was trained to recall, some recall."""
+    lengths = tuple(lengths)
+    for n, value in race.last_loss(model, settings, device, lengths).items():
+        run.rows.append({**at, "length": n, "score": "last", "value": round(value, 4)})
+    if isinstance(settings, race.TextAndRecall) and at["method"] in RECALL:
+        fewer = dataclasses.replace(settings, segments=FAIR_WINDOWS)
+        for n, shares in race.recall(model, fewer, device, lengths).items():
+            for depth, share in zip(settings.depths, shares.tolist(), strict=True):
+                run.rows.append({**at, "length": n, "depth": depth, "score": "recall", "value": round(share, 4)})
+
+
 def record_zero_shot(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
     """Every method at every factor, without training."""
-    model = race.load_model("rope", seed, preset)
+    model = load_model(seed, preset)
+    if preset == "fair":
+        for name in METHODS:
+            for factor in FACTORS:
+                apply(model, frequencies(name, factor, settings, model.encoding.base))
+                lengths = {factor * settings.train_len} | ({settings.train_len} if factor == FACTORS[-1] else set())
+                _read_briefly(run, model, settings, sorted(lengths), device, method=name, factor=factor)
+        return
     for name in METHODS:
         for factor in FACTORS if name in LEADING else FACTORS[1:]:
             lengths = [factor * settings.train_len]
@@ -224,7 +278,7 @@ def record_zero_shot(run: store.Run, seed: int, preset: str, settings: race.Sett
 
 def record_pairs(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
     """Slow one pair at a time, the others as trained: last-32 loss inside and beyond the length."""
-    model = race.load_model("rope", seed, preset)
+    model = load_model(seed, preset)
     for pair in range(settings.head_dim // 2):
         for n, value in slow_one_pair(model, pair, settings, device).items():
             run.rows.append({"factor": TUNE.factor, "pair": pair, "length": n, "score": "last", "value": value})
@@ -232,7 +286,7 @@ def record_pairs(run: store.Run, seed: int, preset: str, settings: race.Settings
 
 def record_sweep(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
     """NTK-aware with other factors than the length asks for: last-32 loss."""
-    model = race.load_model("rope", seed, preset)
+    model = load_model(seed, preset)
     lengths = [n * settings.train_len for n in FACTORS[1:]]
     for factor in SWEEP:
         for n, value in zero_shot(model, "ntk", factor, settings, lengths, device)[1].items():
@@ -244,7 +298,7 @@ def slow_one_pair(
     model: CausalLM, pair: int, settings: race.Settings, device: str = "cpu", factor: int = TUNE.factor
 ) -> dict[int, float]:
     """Divide one frequency by ``factor``: last-32 loss at the trained length and at factor times it."""
-    slowed = frequencies("none", factor, settings).inv_freq.clone()
+    slowed = frequencies("none", factor, settings, model.encoding.base).inv_freq.clone()
     slowed[pair] /= factor
     lengths = (settings.train_len, factor * settings.train_len)
     last = race.last_loss(apply(model, Extension(slowed)), settings, device, lengths)
@@ -256,16 +310,32 @@ def record_tuned(run: store.Run, seed: int, preset: str, settings: race.Settings
     length = TUNE.factor * settings.train_len
     for name in TUNED:
         at = {"method": name, "factor": TUNE.factor}
-        model = apply(race.load_model("rope", seed, preset), frequencies(name, TUNE.factor, settings))
+        model = load_model(seed, preset)
+        apply(model, frequencies(name, TUNE.factor, settings, model.encoding.base))
         read_at = (*TUNE.read_at, TUNE.longer) if name in LONGER else TUNE.read_at
+        read_at = TUNE.read_at[-1:] if preset == "fair" else read_at
 
         def look(step: int, _: torch.Tensor, model: CausalLM = model, at: Row = at, read_at: tuple = read_at) -> None:
-            if step in read_at:
+            if step in read_at and preset == "fair":
+                _read_briefly(run, model, settings, (settings.train_len, length), device, **at, steps=step)
+            elif step in read_at:
                 lengths = (settings.train_len, length)
                 _read(run, *race.evaluate(model, settings, device, lengths), **at, steps=step)
 
-        losses = fine_tune(model, length, read_at[-1], seed, TUNE, device, look)
+        losses = fine_tune(model, length, read_at[-1], seed, TUNE, device, look, settings)
         run.curves.append({**at, "score": "train", "values": record.rounded(losses, 3)})
+
+
+def record_rates(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
+    """Fine-tune three methods at other learning rates than that of TUNE."""
+    length, steps = TUNE.factor * settings.train_len, TUNE.read_at[-1]
+    for name in RATED:
+        for lr in RATES:
+            model = load_model(seed, preset)
+            apply(model, frequencies(name, TUNE.factor, settings, model.encoding.base))
+            fine_tune(model, length, steps, seed, dataclasses.replace(TUNE, lr=lr), device, settings=settings)
+            at = {"method": name, "factor": TUNE.factor, "steps": steps, "lr": lr}
+            _read_briefly(run, model, settings, (settings.train_len, length), device, **at)
 
 
 def record_retrieval(run: store.Run, seed: int, preset: str, settings: race.Settings, device: str = "cpu") -> None:
@@ -302,7 +372,7 @@ def record_controls(run: store.Run, seed: int, preset: str, settings: race.Setti
     """
     longest, n = retrieval.QUICK.lengths[-1], settings.train_len
     for name in TUNED:
-        model = race.load_model("rope", seed, preset)
+        model = load_model(seed, preset)
         value = zero_shot(model, name, TUNE.factor, settings, (n,), device)[1][n]
         at = {"method": name, "factor": TUNE.factor, "length": n}
         run.rows.append({**at, "score": "last", "value": round(value, 4)})
@@ -341,6 +411,13 @@ class Recorded:
     def values(self, method: str, factor: int, length: int | None = None, score: str = "last") -> list[float]:
         """Zero-shot loss, one number a seed, at ``length`` (factor times the trained length by default)."""
         return self._values("zero_shot", score, method=method, factor=factor, length=self._length(factor, length))
+
+    def recalled(self, method: str, factor: int, length: int | None = None) -> torch.Tensor:
+        """Zero-shot recall of the race's own model (the fair race's), (seeds, depths), at ``length`` as in values."""
+        at = {"method": method, "factor": factor, "length": self._length(factor, length)}
+        return torch.tensor(
+            [[run.value("recall", **at, depth=d) for d in self.settings.depths] for run in self.stages["zero_shot"]]
+        )
 
     def center(self, method: str, factor: int, length: int | None = None, score: str = "last") -> float:
         """Mean over the seeds of :meth:`values`."""
@@ -383,19 +460,29 @@ class Recorded:
         """Loss after ``steps`` of fine-tuning, one number a seed."""
         return self._values("tuned", score, method=method, factor=TUNE.factor, steps=steps, length=length)
 
+    def rated(self, method: str, lr: float, length: int) -> list[float]:
+        """Last-32 loss after the same number of steps at another learning rate, one number a seed."""
+        at = {"method": method, "factor": TUNE.factor, "steps": TUNE.read_at[-1], "lr": lr, "length": length}
+        return self._values("rates", "last", **at)
+
 
 def recorded(preset: str = "quick") -> Recorded:
     """All recorded seeds (FileNotFoundError naming the command that makes them, if there are none)."""
     here = study(preset)
-    stored = here.load(), here.stored_settings()["race"]
-    return Recorded(stored[0], race.Settings(**{**stored[1], "lengths": tuple(stored[1]["lengths"])}))
+    runs, stored = here.load(), here.stored_settings()["race"]
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    return Recorded(runs, dataclasses.replace(race.PRESETS[preset], **settings))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Record what is missing of the extensions of the race's RoPE model, stage by stage."""
+    """Record what is missing of the extensions of a race's RoPE model, stage by stage."""
     made = record.parser(COMMAND, main.__doc__, 5, STAGES)
     made.add_argument("--preset", default="quick", choices=race.PRESETS)
     args = made.parse_args(argv)
     work = functools.partial(record_stage, preset=args.preset, settings=race.PRESETS[args.preset])
-    runs = [(stage, seed) for stage in args.only for seed in range(args.seeds)]
+    if args.preset == "fair":
+        stages, seeds = [stage for stage in args.only if stage in FAIR_STAGES], fair_race.SEEDS[: args.seeds]
+    else:
+        stages, seeds = args.only, tuple(range(args.seeds))
+    runs = [(stage, seed) for stage in stages for seed in (seeds[:SEEDS_OF_RATES] if stage == "rates" else seeds)]
     record.record(study(args.preset), runs, work, **record.spread(args))

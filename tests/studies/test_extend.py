@@ -10,7 +10,7 @@ from helpers import corpus, race
 from helpers.encodings import RoPE, Sinusoidal, build
 from helpers.encodings.extension import ntk_aware, plain, temperature_factor, yarn
 from helpers.model import CausalLM
-from helpers.pretrained import context, weights
+from helpers.pretrained import context, needles, weights
 from helpers.studies import context_extension, retrieval
 
 SETTINGS = race.PRESETS["quick"]
@@ -75,7 +75,9 @@ def test_fine_tuning_refuses_nonsense(length, steps):
 def test_recorded_seeds_are_complete():
     recorded, study = context_extension.recorded(), context_extension.study()
     assert recorded.settings == SETTINGS
-    assert set(study.recorded()) == {(stage, seed) for stage in context_extension.STAGES for seed in range(5)}
+    every = {(stage, seed) for stage in context_extension.STAGES for seed in range(5)}
+    assert set(study.recorded()) == every - {("rates", 3), ("rates", 4)}
+    assert all(len(recorded.rated(m, lr, 256)) == 3 for m in context_extension.RATED for lr in context_extension.RATES)
     methods = {
         stage: {row["method"] for run in runs for row in run.rows if "method" in row}
         for stage, runs in recorded.stages.items()
@@ -213,3 +215,56 @@ def test_extended_sets_the_rule_of_the_method():
     fake = context.extended(FakeModel(), "yarn4")
     assert torch.equal(fake.encoding.inv_freq, yarn(64, 1e5, 4, 8192).inv_freq)
     assert fake.encoding.attention_factor == temperature_factor(4)
+
+
+# ---------------------------------------------------------------------------------------------------- many needles
+
+
+def test_needles_stand_twice_at_their_distance_and_leave_each_other_room():
+    s = needles.SETTINGS
+    for seed in range(3):
+        placed = needles.place(seed)
+        assert [n.distance for n in placed] == sorted(s.distances * s.per_distance, reverse=True)
+        starts = sorted(start for n in placed for start in (n.start, n.start + n.distance))
+        assert starts[0] >= s.first_at and starts[-1] + s.needle_tokens <= s.tokens
+        assert min(b - a for a, b in zip(starts, starts[1:], strict=False)) >= s.needle_tokens + s.gap
+    assert needles.place(0) != needles.place(1) and needles.place(0) == needles.place(0)
+    filler, passages = torch.arange(s.tokens), [torch.full((s.needle_tokens,), -1 - i) for i in range(len(placed))]
+    ids = needles.sequence(filler, passages, placed)
+    assert torch.equal(filler, torch.arange(s.tokens)) and len(ids) == s.tokens
+    for i, n in enumerate(placed):
+        assert (ids == -1 - i).nonzero().flatten().tolist() == [
+            start + k for start in (n.start, n.start + n.distance) for k in range(s.needle_tokens)
+        ]
+
+
+def test_needles_are_scored_on_the_tokens_that_nothing_announces():
+    """A stand-in that knows every token but those of one second copy."""
+    s = dataclasses.replace(needles.SETTINGS, tokens=512, distances=(200,), per_distance=2)
+    placed = needles.place(0, s)
+    ids = torch.randint(50, (s.tokens,), generator=torch.Generator().manual_seed(0))
+
+    class Knows:
+        def hidden(self, tokens):
+            states = torch.nn.functional.one_hot(tokens.roll(-1), 50).float() * 40
+            wrong = placed[1].start + placed[1].distance
+            states[wrong + s.scored_from - 1 : wrong + s.needle_tokens - 1] = 0
+            return states
+
+        def logits(self, hidden):
+            return hidden
+
+    rows = {(r["needle"], r["score"]): r["value"] for r in needles.measure(Knows(), ids, placed, s)}
+    assert rows[0, "first"] == rows[0, "second"] == rows[1, "first"] == 0 and rows[0, "copied"] == 1
+    assert rows[1, "second"] == pytest.approx(math.log(50), abs=1e-3) and rows[1, "copied"] < 0.2
+
+
+def test_doubled_rounding_moves_each_weight_by_at_most_half_a_step():
+    steps = torch.randint(16, (64, 32), generator=torch.Generator().manual_seed(0)).float()
+    steps[:, :2] = torch.tensor([0.0, 15.0])  # every block has its lowest and its highest
+    fake = FakeModel()
+    fake.weights = {"blk.0.attn_q.weight": steps.view(32, 64).clone(), "blk.0.attn_norm.weight": torch.ones(64)}
+    needles.double_rounding(fake)
+    moved = fake.weights["blk.0.attn_q.weight"] - steps.view(32, 64)
+    assert 0.45 < moved.abs().max() <= 0.5 + 1e-5 and moved.var() == pytest.approx(1 / 12, rel=0.1)
+    assert torch.equal(fake.weights["blk.0.attn_norm.weight"], torch.ones(64))
