@@ -393,6 +393,9 @@ REAL = {
 }
 """The recorded methods of the real model."""
 
+FILE = "SmolLM2-135M-Instruct, 4 bits (Q4_1)"
+"""What the real model is, on every picture that shows it."""
+
 
 def real_perplexity(
     perplexity: Callable[[str, int, int], float], methods: Sequence[str], width: int = 2048
@@ -403,7 +406,7 @@ def real_perplexity(
     for method in methods:
         ax.plot([a + width / 2 for a in starts], [perplexity(method, a, a + width) for a in starts], **REAL[method])
     ax.axvline(8192, color=INK, lw=1, ls="--")
-    ax.set(yscale="log", xlabel=f"tokens read (blocks of {width:,})", ylabel="perplexity of the block")
+    ax.set(yscale="log", xlabel=f"tokens read (blocks of {width:,})", ylabel="perplexity of the block", title=FILE)
     ax.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
     ax.minorticks_off()
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -423,7 +426,9 @@ def real_copies(
     ax.axhspan(min(first), max(first), color=MUTED, alpha=0.25, lw=0)
     ax.text(16200, 40, "cannot see\nthe first copy", fontsize=8.5, va="center", color=INK)
     ax.axvline(8192, color=INK, lw=1, ls="--")
-    ax.set(yscale="log", xlabel="distance between the copies (tokens)", ylabel="perplexity of the second copy")
+    ax.set(
+        yscale="log", xlabel="distance between the copies (tokens)", ylabel="perplexity of the second copy", title=FILE
+    )  # fmt: skip
     ax.set_xlim(1000, 18900)
     ax.set_yticks([1, 3, 10, 30, 100, 300, 1000], ["1", "3", "10", "30", "100", "300", "1000"])
     ax.minorticks_off()
@@ -475,13 +480,13 @@ GUIDE = (
     (
         "A little longer,\nno training",
         "YaRN or NTK-aware; count\nfrom the length that works",
-        "with dynamic scaling, cache\nkeys unrotated",
+        "dynamic scaling: cached is\nnot recomputed, either way",
         "#de8f05",
     ),
     (
         "Several times longer,\nno training",
         "YaRN; or cut the text,\nif the loss allows it",
-        "test recall by depth:\nperplexity cannot see it",
+        "test recall by depth;\nperplexity did not show it",
         "#ca9161",
     ),
     (
@@ -492,8 +497,8 @@ GUIDE = (
     ),
     (
         "You still pretrain",
-        "A larger base, long\ntext at the end; or a\nbias (notebook 05)",
-        "a large base allows length,\nonly training grants it",
+        "A larger base, and\nlong text at the end",
+        "measure the length that\nworks: it is not the base",
         "#cc78bc",
     ),
 )

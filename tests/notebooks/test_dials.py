@@ -31,10 +31,6 @@ WAITING: set[str] = {
     "alibi-bidirectional",
     "alibi-uses-longer-context",
     "alibi-cannot-recall-far",
-    "interpolation-needs-no-training",
-    "fine-tuning-alone-hardly-extends",
-    "temperature-earns-the-gain",
-    "low-perplexity-means-context-is-used",
 }
 """Experimental claims whose comparisons are still to be written down."""
 

@@ -1149,11 +1149,151 @@ def test_the_checks_find_every_bug(seed, bind):
     }
     check = functools.partial(get("06", "check_encoding"), vocab_size=len(corpus.ALPHABET), new_cache=KVCache)
     assert all(check(runner()).values())
+    assert all(check(runner(extension.DynamicNTK(16, 64, 2.0))).values())
     for name, suspect in suspects.items():
         assert not check(suspect)[name], name
     ids, model = integers(20, 2, 9), race.load_model("rope", seed)
     with torch.no_grad():
         assert torch.equal(runner()(ids), model(ids))  # nothing forgotten: the recorded model itself
+
+
+def test_the_checks_need_nothing_of_this_course():
+    """The cell is copied: it must run where helpers is not, and import what it uses."""
+    source = next(cell["source"] for cell in code("06") if cell["id"] == "debug-checks")
+    assert "helpers" not in source
+    space = {"__name__": "a_stranger"}
+    exec(compile(source, "debug-checks", "exec"), space)
+    theta = 10_000.0 ** (-torch.arange(0, 16, 2).double() / 16)
+
+    def logit(q, k, m, n):
+        angle = torch.cat([(m - n) * theta] * 2).float()
+        return (q * angle.cos()) @ k.T / 4  # enough for rows that have one channel set
+
+    plain = {"rope_type": "default", "rope_theta": 10_000.0, "original_max_position_embeddings": 512}
+    assert all(space["check_rule"](logit, 16, plain).values())
+
+
+EXTENDED = {
+    "default": {},
+    "linear": {"factor": 8.0},
+    "dynamic": {"factor": 2.0},
+    "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "yarn": {"factor": 16.0},
+}
+
+
+def rope_parameters(kind: str, length: int = 4096, **more) -> dict:
+    own = {} if kind == "default" else {"original_max_position_embeddings": length}
+    return {"rope_type": kind, "rope_theta": 10_000.0, **own, **EXTENDED[kind], **more}
+
+
+def frequencies_of(kind: str, width: int, length: int = 4096, **options) -> torch.Tensor:
+    return extension.extend(kind, width, 10_000.0, EXTENDED["yarn"]["factor"], length, **options).inv_freq
+
+
+@covers("06", "check_rule", "expected", "logit_of")
+def test_the_checks_of_the_rule_pass_what_is_configured_and_find_what_is_not():
+    def check(encoding, kind, rotated=slice(None), **more):
+        rope = {"original_max_position_embeddings": 4096, **rope_parameters(kind, **more)}
+        width = encoding.head_dim
+        return tuple(get("06", "check_rule")(get("06", "logit_of")(encoding), width, rope, rotated).values())
+
+    own = {"llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0}}
+    for kind, rule in (("default", "none"), ("linear", "pi"), ("llama3", "llama3"), ("yarn", "yarn")):
+        s = EXTENDED[kind].get("factor", 1.0)
+        ext = extension.extend(rule, 64, 10_000.0, s, 4096, **own.get(kind, {}))
+        for layout in ("half", "interleaved"):
+            encoding = RoPE(64, inv_freq=ext.inv_freq, attention_factor=ext.attention_factor, layout=layout)
+            assert check(encoding, kind) == (True, True), kind
+    assert check(extension.DynamicNTK(64, 4096, 2.0), "dynamic") == (True, True)
+    assert check(extension.DynamicNTK(64, 4096, 1.0), "dynamic") == (False, True)
+
+    f, right = extension.temperature_factor(16.0), frequencies_of("yarn", 64)
+    wrong_frequencies = (
+        frequencies_of("ntk", 64), frequencies_of("pi", 64), frequencies_of("none", 64),
+        frequencies_of("yarn", 64, ramp="paper"), frequencies_of("yarn", 64, truncate=False),
+    )  # fmt: skip
+    for inv_freq in wrong_frequencies:
+        assert check(RoPE(64, inv_freq=inv_freq, attention_factor=f), "yarn") == (False, True)
+    assert check(RoPE(64, inv_freq=wrong_frequencies[-1], attention_factor=f), "yarn", truncate=False) == (True, True)
+    for factor, scale in ((f**2, None), (1.0, None), (f, f**2 / 8), (f**0.5, None)):
+        assert check(RoPE(64, inv_freq=right, attention_factor=factor, scale=scale), "yarn") == (True, False)
+    assert check(RoPE(64, inv_freq=right, scale=f**2 / 8), "yarn") == (True, True)  # all of the head turns: the same
+    assert check(RoPE(64, inv_freq=right, attention_factor=1.1), "yarn", attention_factor=1.1) == (True, True)
+
+    # DeepSeek's heads: 64 of 192 channels turn, and its factor belongs on the whole logit, not on cos and sin.
+    part = {"rotary_dim": 64, "rotated": "last", "inv_freq": right}
+    both = {"rotated": slice(128, None), "mscale": 1.0, "mscale_all_dim": 1.0}
+    assert check(RoPE(192, **part, scale=f**2 / 192**0.5), "yarn", **both) == (True, True)
+    assert check(RoPE(192, **part, attention_factor=f), "yarn", **both) == (True, False)
+    small = extension.temperature_factor(16.0, 0.707)
+    lite = {"rotated": slice(128, None), "mscale": 0.707, "mscale_all_dim": 0.707}
+    assert check(RoPE(192, **part, scale=small**2 / 192**0.5), "yarn", **lite) == (True, True)
+    assert check(RoPE(192, **part, scale=f**2 / 192**0.5), "yarn", **lite) == (True, False)
+    with pytest.raises(ValueError, match="rope_type='longrope'"):
+        get("06", "expected")(
+            {**rope_parameters("default", original_max_position_embeddings=64), "rope_type": "longrope"}, 64, 64
+        )
+
+
+def small_model(family: str, rope: dict, **more):
+    """A model of transformers with random weights, large enough ones for its logits to depend on what it reads."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {
+        "vocab_size": 67, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256, "pad_token_id": 0,
+    }  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**sizes, initializer_range=0.3, rope_parameters=rope, **more)
+    torch.manual_seed(0)
+    return getattr(transformers, f"{family}ForCausalLM")(config).eval()
+
+
+FAMILIES = ("Mistral", "Qwen2", "Qwen3", "Gemma", "Olmo2", "SmolLM3", "GptOss")
+
+
+@covers("06", "from_transformers", "check_encoding", "check_rule")
+@pytest.mark.parametrize(
+    ("family", "kind"), [("Llama", kind) for kind in EXTENDED] + [(family, "yarn") for family in FAMILIES]
+)
+def test_the_checks_pass_models_of_transformers(family, kind):
+    from transformers import DynamicCache
+
+    lm = small_model(family, rope_parameters(kind, 256))
+    run, logit, head_dim, rope = get("06", "from_transformers")(lm)
+    found = get("06", "check_encoding")(run, 67, DynamicCache) | get("06", "check_rule")(logit, head_dim, rope)
+    assert all(found.values()), found
+
+
+@covers("06", "from_transformers", "check_encoding", "check_rule")
+def test_the_checks_find_bugs_planted_in_transformers():
+    from transformers import DynamicCache
+
+    f, kinds = extension.temperature_factor(16.0), ("frequencies as configured", "temperature as configured")
+
+    def failed(change) -> set[str]:
+        lm = small_model("Llama", rope_parameters("yarn", 256))
+        change(lm)
+        run, logit, head_dim, rope = get("06", "from_transformers")(lm)
+        found = get("06", "check_encoding")(run, 67, DynamicCache) | get("06", "check_rule")(logit, head_dim, rope)
+        return {name for name, passed in found.items() if not passed}
+
+    def ntk(lm):
+        lm.model.rotary_emb.inv_freq = frequencies_of("ntk", 16, 256).float()
+
+    def squared(lm):
+        lm.model.rotary_emb.attention_scaling = f**2
+
+    def twice(lm):
+        for layer in lm.model.layers:
+            layer.self_attn.scaling *= f**2
+
+    def low_precision(lm):
+        inside = lm.model.rotary_emb.forward
+        lm.model.rotary_emb.forward = lambda x, position_ids: inside(x, position_ids.bfloat16())
+
+    assert failed(lambda lm: None) == set()
+    assert failed(ntk) == {kinds[0]} and failed(squared) == failed(twice) == {kinds[1]}
+    assert "far away is exact" in failed(low_precision)
 
 
 # ------------------------------------------------------------------------------------- the checks of known mistakes
