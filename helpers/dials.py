@@ -40,10 +40,11 @@ FIELDS = {"study", "left", "relation", "right"}
 NAMES = {"lr": "learning rate"}
 """Column of a table -> the word for it in a sentence, where they differ."""
 
-NOUNS = {"steps": "budget"} | {
-    n: n for n in "depth factor head layer length method optimizer scheme seed task text".split() + ["learning rate"]
-}
-"""Dial -> what is counted, where its values can be: "3 budgets". Of others it says "3 values of slopes"."""
+REACH = {"learning rate": "learning rate", "steps": "budget", "seed": "seed", "optimizer": "optimizer", "text": "text"}
+"""Dial -> what is counted of it, "3 budgets", even if there was only one: a reader would turn it."""
+
+NOUNS = REACH | {name: name for name in ("depth", "factor", "head", "layer", "length", "method", "scheme", "task")}
+"""The same for dials that count only if they were turned. Of any other it says "3 values of slopes"."""
 
 
 def claims(notebook: str | None = None) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ class Outcome:
         """
         names = dict.fromkeys(name for pair in self.pairs for name in pair.dials)
         values = {name: _values(self.pairs, name) for name in names}
-        values = {name: found for name, found in values.items() if len(found) > 1 or not name.endswith("scheme")}
+        values = {name: found for name, found in values.items() if len(found) > 1 or name in REACH}
         turned = {name: found for name, found in values.items() if len(found) > 1}
         tried = ", ".join(_count(name, len(found)) for name, found in values.items()) or "1 pair"
         where = ", ".join(f"{name} {_shown(_setting(self.closest, name))}" for name in turned)
@@ -277,12 +278,15 @@ def _what(entry: Mapping[str, Any]) -> str:
     other = {"score": right} if _is_number(right) else right
     both = [_asked(column, value) for column, value in left.items() if column not in other]
     sides = [" ".join(_asked(c, side[c]) if c in side else f"any {c}" for c in other) for side in (left, other)]
-    by = f" by {_rounded(entry['by'])}" if entry.get("by") else ""
+    by = entry.get("by", 0)
+    by = f" by more than {_rounded(by)}" if by > 0 else f", give or take {_rounded(-by)}" if by < 0 else ""
     return f"{', '.join(both)}: {sides[0]} {entry['relation']} {sides[1]}{by}"
 
 
 def _asked(column: str, wanted: Any) -> str:
     name = "" if column in ("score", "contender") else f"{NAMES.get(column, column)} "
+    if wanted is None:
+        return f"without {name.strip()}"
     return name + (_either(wanted) if isinstance(wanted, list) else _shown(wanted))
 
 

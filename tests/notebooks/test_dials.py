@@ -180,12 +180,26 @@ def test_an_argument_of_a_contender_is_a_dial(small):
     assert "fell in 1 of 5, all at steps 400, seed 0, base 500; furthest" in turned.line()
 
 
+def test_a_setting_that_never_changes_is_counted_only_where_its_number_says_how_far_the_claim_reaches():
+    pair = dials.Pair({"learning rate": 0.003, "scheme": "rope", "measurement": "layouts"}, 1.0)
+    assert dials.Outcome("", (pair,)).line() == "1 learning rate: held; closest: margin 1"
+    assert dials.Outcome("", (dials.Pair({"measurement": "layouts"}, 1.0),)).line().startswith("1 pair: held")
+
+
 def test_columns_that_the_right_side_names_differ_and_no_others(small):
     assert small(right={"length": 512}).line().startswith("1 learning rate, 2 budgets, 2 seeds: held")
     assert small(right={"length": 512}).what == "rope, loss: length 64 < length 512"
     assert "all at partner's scheme rope" in small(right={"contender": "*"}).line()
     assert small(right=66, relation="<").closest.margin == pytest.approx(0.1)
     assert small(right=66).what == "rope, length 64: loss < 66"
+    assert small(right=66, by=0.1).what == "rope, length 64: loss < 66 by more than 0.1"
+    assert small(by=-0.1).what == "loss, length 64: rope < none, give or take 0.1"
+
+
+def test_an_empty_field_is_asked_for_by_null():
+    entry = {"study": "initial_scale", "left": {"contender": "learned[std=0.02]", "way": None, "score": "last"}}
+    (found,) = dials.outcomes({"id": "x", "dials": {**entry, "relation": ">", "right": 0}})
+    assert found.what == "learned[std=0.02], without way: last > 0" and "when" not in found.line()
 
 
 def test_a_dropped_run_is_reported_on_either_side(small):
