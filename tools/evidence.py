@@ -162,8 +162,9 @@ Readers copy this code into their models, so it is held to the standard of a num
 - **Mistakes** (below): wrong versions that must fail.
 - **Mutants** (below): one operator or number changed at a time; some test must turn red.
 - **Notebooks**: their definitions go through the same checks (`test_notebook_code.py`), every claim has its cell
-  (`test_claims.py`), every number quoted from a paper is the one in `helpers/data/published.json` (`test_quotes.py`,
-  `test_sources.py`), links lead somewhere, formulas parse, words are spelled (`test_prose.py`). No test pins a phrase.
+  (`test_claims.py`) and, if it rests on experiments, its recorded runs (`test_dials.py`), every number quoted from a
+  paper is the one in `helpers/data/published.json` (`test_quotes.py`, `test_sources.py`), links lead somewhere,
+  formulas parse, words are spelled (`test_prose.py`). No test pins a phrase.
 
 ## Oracles
 
