@@ -36,6 +36,7 @@ STUDIES = {
     "door1_variants": Recorder("helpers.studies.door1_variants", "five other ways in at door 1", 20, TEXT),
     "indexing": Recorder("helpers.studies.indexing", "indirect indexing: what and where at once", 65),
     "no_encoding": Recorder("helpers.studies.no_encoding", "a model without encoding, text behind BOS", 1, TEXT),
+    "fresh_model": Recorder("helpers.studies.fresh_model", "where fresh models look, and their gradients", 1),
     "bias_cost": Recorder("helpers.studies.bias_cost", "seconds and bytes of attention with ALiBi, four ways", 2),
     "rotation": Recorder("helpers.pretrained.rotation", "what rotation does in SmolLM2", 15, MODELS),
     "distance": Recorder("helpers.pretrained.distance", "SmolLM2's attention by distance", 4, MODELS),
