@@ -19,7 +19,6 @@ from ..validate import one_of
 
 RATES: dict[str, tuple[float, ...]] = {
     "none": (1e-3, 3e-3, 5e-3, 9e-3, 1.5e-2, 2.7e-2),  # no dial of its own: six rates
-    "kerple": (1e-3, 3e-3, 9e-3),  # two settings: three rates
 }
 """Learning rates of the grid, where they are not 3e-3 and 9e-3."""
 
@@ -43,17 +42,9 @@ SETTINGS: dict[str, tuple[Contender, ...]] = {
         Contender("alibi", {"slopes": (1, 1 / 2, 1 / 4, 0)}),
     ),
     "sandwich": (Contender("sandwich"), Contender("sandwich", {"gain": 0.5}), Contender("sandwich", {"gain": 2})),
-    "kerple": (Contender("kerple"), Contender("kerple", {"variant": "power"})),
-    "fire": (Contender("fire"), Contender("fire", {"threshold": 8}), Contender("fire", {"threshold": 128})),
-    "transformer_xl": (
-        Contender("transformer_xl", {"n_layers": 2}),  # a projection of the waves per layer, as published
-        Contender("transformer_xl", {"n_layers": 2, "std": 0.07}),
-        Contender("transformer_xl", {"n_layers": 2, "std": 0.2}),
-    ),
 }
 """Settings of each scheme's own dial; the first is that of its authors (of the learned table: rows that start as large
-as the tokens, as BERT's do; of FIRE: our threshold, half the window). The ladder of ALiBi that ends in 0 has one head
-without any bias: our change."""
+as the tokens, as BERT's do). The ladder of ALiBi that ends in 0 has one head without any bias: our change."""
 
 SCHEMES = tuple(SETTINGS)
 SEARCH_SEED, SEEDS, LONG_SEEDS, LONGER = 0, (1, 2, 3), (1, 2), 4
@@ -83,11 +74,10 @@ def best(scheme: str, costs: Mapping[Trial, float]) -> Trial:
 
 
 def seventh(scheme: str, costs: Mapping[Trial, float]) -> Trial | None:
-    """The trial beyond the edge of the grid: the best setting of the six at the next rate. None if the best rate lies
-    inside the grid, and for no encoding, whose grid is of rates alone."""
+    """The trial beyond the edge of the grid: the best setting of the six at the next rate. None for no encoding, whose
+    grid is of rates alone."""
     setting, rate = best(scheme, costs)
-    trial = setting, NEXT.get(rate, rate)
-    return None if scheme == "none" or trial in costs else trial
+    return None if scheme == "none" else (setting, NEXT[rate])
 
 
 # -------------------------------------------------------------------------------------------------- what is recorded

@@ -28,8 +28,7 @@ def test_every_scheme_has_six_trials_and_the_published_setting_is_one(scheme):
     assert len(set(trials)) == len(trials) == 6
     assert {contender.scheme for contender, _ in trials} == {scheme}
     published = fair_race.SETTINGS[scheme][0]
-    assert published.key in (scheme, "transformer_xl[n_layers=2]")  # nothing turned; one projection per layer
-    assert (published, 3e-3) in trials and (published, 9e-3) in trials
+    assert published == Contender(scheme) and (published, 3e-3) in trials and (published, 9e-3) in trials
 
 
 @pytest.mark.parametrize(
@@ -55,8 +54,6 @@ def test_the_seventh_trial_lies_beyond_the_edge_of_the_grid():
     assert after("rope", "rope[base=100]", 9e-3) == trial("rope[base=100]", 2.7e-2)
     assert after("rope", "rope", 3e-3) == trial("rope", 1e-3)
     assert after("none", "none", 2.7e-2) is None
-    assert after("kerple", "kerple", 3e-3) is None  # between two rates of its grid
-    assert after("kerple", "kerple", 9e-3) == trial("kerple", 2.7e-2)
 
 
 def test_an_unknown_scheme_is_refused():
@@ -90,8 +87,7 @@ def test_the_recorded_choice_is_the_one_that_the_protocol_names(scheme):
     assert grid <= set(costs) and len(costs) - len(grid) <= 1
     low = min(costs.values())
     tied = {trial: cost for trial, cost in costs.items() if cost <= low + 0.03}
-    own = fair_race.SETTINGS[scheme][0].key
-    published = [(rate, cost) for (key, rate), cost in tied.items() if key == own]
+    published = [(rate, cost) for (key, rate), cost in tied.items() if key == scheme]
     rate, cost = min(published or [(rate, cost) for (_, rate), cost in tied.items()])
     contender, chosen_rate = fair_race.chosen(scheme)
     assert (chosen_rate, costs[contender.key, chosen_rate]) == (rate, cost)
