@@ -18,7 +18,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "03_hero": (
         "Ten small curves along 256 positions: for a trained table smooth waves with periods near 6, 18, 55 and 164 "
         "and a slow drift, for a random one noise.",
-        "Nobody asked this model for waves. Its position table was free to become anything.",
+        "No formula was given for these waves. The model learned to imitate the attention of a larger one.",
     ),
     "03_visits": (
         "Two bar charts by row of the table: the number of texts that reach a row falls quickly, and so "
@@ -43,7 +43,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "03_norms": (
         "Norm of each row of the position table of MiniLM: flat, a spike at 127, a step up at 128 and a "
         "rise at 509 to 511.",
-        "The table remembers how it was trained: a spike at row 127, a step at 128, a rise at the very end.",
+        "A spike at row 127, a step at 128, a rise at the very end: traces that fit the lengths of its training.",
     ),
     "03_ladder": (
         "Left: power against period with peaks near 164, 55, 18 and 6 and a slow bump that a straight line has too. "
@@ -63,9 +63,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "03_order": (
         "Cosines with and without the position table of four reordered pairs, all above 0.95, and of two reworded "
-        "ones, below 0.6; and of one sentence with itself at later rows.",
-        "Recorded from the real model: zeroed, order is lost exactly; intact, it hardly counts. Moving "
-        "the text counts more.",
+        "ones, below 0.6; and of eight sentences with themselves at later rows: moving [CLS] by one row costs most of "
+        "what moving everything costs.",
+        "Recorded from the real model: zeroed, order is lost exactly; intact, it hardly counts. Right: mean and range "
+        "over eight sentences.",
     ),
     "03_stretch": (
         "Loss before and after fine-tuning, at 128 and at 64 characters, with untrained rows and with an"
@@ -111,8 +112,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "03_t5_heads": (
         "Trained T5 bias of four heads by steps back: within a narrow band in the race, sharp peaks of "
         "four logits with more reach.",
-        "What four heads learned about distance. Gray: all that Adam can reach in the race. Right: with "
-        "more room, real peaks.",
+        "What four heads learned about distance. Gray: about as far as Adam can move a bias in the race. Right: ten "
+        "times as far.",
     ),
 }
 """name -> what is to be seen, for whoever cannot see it; and the visible sentence under the picture."""
@@ -311,8 +312,15 @@ def readout(position: np.ndarray, read: dict[str, np.ndarray]) -> plt.Figure:
     return fig
 
 
-def order(pairs: dict[str, list[float]], yardsticks: dict[str, list[float]], shifted: dict[str, float]) -> plt.Figure:
-    """Cosine of sentence pairs with and without the position table, and of one sentence with itself, shifted."""
+def order(
+    pairs: dict[str, list[float]], yardsticks: dict[str, list[float]], shifted: dict[str, dict[str, list[float]]]
+) -> plt.Figure:
+    """Cosine of sentence pairs with and without the position table, and of sentences with themselves, moved.
+
+    Args:
+        pairs, yardsticks: {"a / b": [with positions, table zeroed]}.
+        shifted: {which tokens moved: {rows later: one cosine per sentence}}; drawn are means and ranges.
+    """
     fig = plt.figure(figsize=(8.0, 4.2))
     grid = fig.add_gridspec(2, 2, width_ratios=(1.5, 1), height_ratios=(len(pairs), len(yardsticks)))
     right = fig.add_subplot(grid[:, 1])
@@ -326,9 +334,17 @@ def order(pairs: dict[str, list[float]], yardsticks: dict[str, list[float]], shi
         ax.set_yticks(range(len(group)), [name.replace(" / ", "\n") for name in group], fontsize=8)
         ax.set(title=title, xlabel="cosine", xlim=limits, ylim=(len(group) - 0.4, -0.6))
     fig.axes[1].legend(loc="lower left", fontsize=8)
-    right.plot(range(len(shifted)), list(shifted.values()), color=LEARNED, marker="o")
-    right.set_xticks(range(len(shifted)), list(shifted))
-    right.set(title="One sentence, moved", xlabel="rows later", ylabel="cosine with itself at row 0", ylim=(0.7, 1))
+    looks = {"all": (LEARNED, "-", "o"), "words": (INK, "--", "s"), "[CLS]": (MUTED, ":", "^")}
+    names = {"all": "all tokens", "words": "all but [CLS]", "[CLS]": "[CLS] alone"}
+    for moved, by_rows in shifted.items():
+        color, style, marker = looks[moved]
+        values, x = np.array(list(by_rows.values())), np.arange(len(by_rows))
+        right.fill_between(x, values.min(1), values.max(1), color=color, alpha=0.15, linewidth=0)
+        right.plot(x, values.mean(1), color=color, linestyle=style, marker=marker, markersize=4, label=names[moved])
+    right.set_xticks(x, list(by_rows))
+    right.set(title=f"{values.shape[1]} sentences, moved", xlabel="rows later", ylim=(0.6, 1.01))
+    right.set_ylabel("cosine with itself at row 0")
+    right.legend(loc="lower left", fontsize=8, title="moved")
     return fig
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import record, store
+from ..validate import one_of
 from . import weights
 
 COMMAND = "python3 tasks.py record minilm"
@@ -39,6 +40,9 @@ REWORDED = [
 """Two yardsticks: a paraphrase, and a sentence about something else."""
 
 SHIFTS = (1, 5, 50, 100, 200, 400)
+
+MOVED = ("all", "words", "[CLS]")
+"""Which tokens of a text read later rows: all of them, all but the first ([CLS] stays at row 0), or the first alone."""
 
 
 @functools.cache
@@ -106,14 +110,28 @@ def encode(text: str, rows: Tensor | None = None, positions: bool = True) -> Ten
     return F.normalize(x.mean(0), dim=0)
 
 
+def shifted_rows(tokens: int, by: int, moved: str) -> Tensor:
+    """The row that each of ``tokens`` tokens reads if those of :data:`MOVED` read ``by`` rows later: (tokens,)."""
+    first = torch.arange(tokens) == 0
+    later = {"all": torch.ones_like(first), "words": ~first, "[CLS]": first}[one_of("moved", moved, MOVED)]
+    return torch.arange(tokens) + by * later
+
+
+def shifted(text: str) -> dict[str, dict[str, float]]:
+    """Cosine of a text with itself, some of its tokens moved to later rows: {moved: {rows later: cosine}}."""
+    at_home, tokens = encode(text), len(tokenize(text, load()[1]))
+    return {
+        moved: {str(by): round((at_home @ encode(text, shifted_rows(tokens, by, moved))).item(), 4) for by in SHIFTS}
+        for moved in MOVED
+    }
+
+
 def measure() -> dict[str, Any]:
     """Recompute everything that is recorded, from the real weights (weights.MissingWeights if they are absent)."""
 
     def similarity(a: str, b: str, positions: bool = True) -> float:
         return round((encode(a, positions=positions) @ encode(b, positions=positions)).item(), 5)
 
-    first = REORDERED[0][0]
-    tokens = len(tokenize(first, load()[1]))
     try:
         encode("word " * 600)
         wall = "no error"
@@ -122,7 +140,7 @@ def measure() -> dict[str, Any]:
     return {
         "reordered": {f"{a} / {b}": [similarity(a, b), similarity(a, b, False)] for a, b in REORDERED},
         "reworded": {f"{a} / {b}": [similarity(a, b), similarity(a, b, False)] for a, b in REWORDED},
-        "shifted": {str(k): round((encode(first) @ encode(first, torch.arange(tokens) + k)).item(), 4) for k in SHIFTS},
+        "shifted": {text: shifted(text) for pair in REORDERED for text in pair},
         "median_word_norm": round(load()[0]["embeddings.word_embeddings.weight"].norm(dim=1).median().item(), 2),
         "wall": wall,
     }
@@ -130,8 +148,8 @@ def measure() -> dict[str, Any]:
 
 def study() -> store.Study:
     """Where it is recorded: results/minilm."""
-    settings = {"reordered": REORDERED, "reworded": REWORDED, "shifts": SHIFTS}
-    return store.Study("minilm", ("measurement",), ("pair", "table", "rows_later"), settings, COMMAND)
+    settings = {"reordered": REORDERED, "reworded": REWORDED, "shifts": SHIFTS, "moved": MOVED}
+    return store.Study("minilm", ("measurement",), ("pair", "table", "text", "moved", "rows_later"), settings, COMMAND)
 
 
 def recorded() -> dict[str, Any]:
@@ -146,7 +164,8 @@ def recorded() -> dict[str, Any]:
         if "pair" in row:
             found[row["score"]].setdefault(row["pair"], []).append(row["value"])
         elif "rows_later" in row:
-            found["shifted"][str(row["rows_later"])] = row["value"]
+            text = found["shifted"].setdefault(row["text"], {})
+            text.setdefault(row["moved"], {})[str(row["rows_later"])] = row["value"]
         else:
             found[row["score"]] = row["value"]
     return {**found, "provenance": run.made}
@@ -161,7 +180,12 @@ def record_run(measurement: str, device: str) -> store.Run:
         for pair, values in found[score].items()
         for table, value in zip(("trained", "zeroed"), values, strict=True)
     ]
-    rows += [{"rows_later": int(k), "score": "shifted", "value": v} for k, v in found["shifted"].items()]
+    rows += [
+        {"text": text, "moved": moved, "rows_later": int(by), "score": "shifted", "value": value}
+        for text, ways in found["shifted"].items()
+        for moved, values in ways.items()
+        for by, value in values.items()
+    ]
     rows += [{"score": score, "value": found[score]} for score in ("median_word_norm", "wall")]
     asset = weights.ASSETS["minilm"]
     made = store.provenance(
@@ -185,9 +209,15 @@ def results(pretrained: bool = False) -> dict[str, Any]:
     if pretrained and weights.locate_if_possible("minilm"):
         fresh = measure()
         for part in ("reordered", "reworded", "shifted"):
-            if not all(np.allclose(fresh[part][key], value, atol=1e-3) for key, value in stored[part].items()):
+            if not np.allclose(_numbers(fresh[part]), _numbers(stored[part]), atol=1e-3):
                 raise RuntimeError(f"{part}: recomputed {fresh[part]}, recorded {stored[part]}.")
     return stored
+
+
+def _numbers(found: Any) -> list[float]:
+    """The numbers of nested dicts and lists, by sorted key."""
+    parts = [found[key] for key in sorted(found)] if isinstance(found, dict) else found
+    return [n for part in parts for n in _numbers(part)] if isinstance(parts, list) else [parts]
 
 
 def position_table() -> Tensor:

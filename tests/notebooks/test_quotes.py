@@ -166,7 +166,7 @@ def unmarked(text: str) -> list[str]:
 
 PLACE = re.compile(
     r"\b(table|figure|section|appendix|theorem|equation|eq)s?\.? ((?:[A-Z]\b|[A-Z]?\d[\d.]*)"
-    r"(?:(?:,| and| to|-|,? and) ?(?:[A-Z]?\d[\d.]*))*)|\b(abstract|model card)\b", re.I
+    r"(?:(?:,| and| to|-|,? and) ?(?:[A-Z]?\d[\d.]*))*)|\b(abstract|model card|released code)\b", re.I
 )  # fmt: skip
 
 

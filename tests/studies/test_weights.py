@@ -224,6 +224,23 @@ def test_wordpiece():
     assert [names[i] for i in ids] == ["[CLS]", "the", "dog", "##s", "bar", "##k", ".", "[UNK]", "[SEP]"]
 
 
+def test_rows_are_moved_as_named():
+    assert minilm.shifted_rows(4, 10, "all").tolist() == [10, 11, 12, 13]
+    assert minilm.shifted_rows(4, 10, "words").tolist() == [0, 11, 12, 13]
+    assert minilm.shifted_rows(4, 10, "[CLS]").tolist() == [10, 1, 2, 3]
+    with pytest.raises(ValueError, match="moved='last'"):
+        minilm.shifted_rows(4, 10, "last")
+
+
+def test_every_sentence_was_moved_in_every_way():
+    found = minilm.recorded()["shifted"]
+    assert set(found) == {text for pair in minilm.REORDERED for text in pair}
+    for ways in found.values():
+        assert {moved: set(values) for moved, values in ways.items()} == {
+            moved: {str(by) for by in minilm.SHIFTS} for moved in minilm.MOVED
+        }
+
+
 needs_weights = pytest.mark.skipif(not weights.available("minilm"), reason="opt-in weights are not installed")
 
 
@@ -231,9 +248,13 @@ needs_weights = pytest.mark.skipif(not weights.available("minilm"), reason="opt-
 def test_recorded_results_are_recomputed():
     fresh, stored = minilm.measure(), minilm.recorded()
     assert fresh["wall"] == stored["wall"]
-    for part in ("reordered", "reworded", "shifted"):
+    for part in ("reordered", "reworded"):
         for key, value in stored[part].items():
             np.testing.assert_allclose(fresh[part][key], value, atol=1e-3)
+    for text, ways in stored["shifted"].items():
+        for moved, by_rows in ways.items():
+            for by, value in by_rows.items():
+                assert abs(fresh["shifted"][text][moved][by] - value) < 1e-3
     assert minilm.results(pretrained=True) == stored
 
 
@@ -264,7 +285,7 @@ def test_forward_pass_equals_transformers():
 @needs_weights
 def test_tampered_record_is_noticed(monkeypatch):
     stored = minilm.recorded()
-    stored["shifted"]["50"] = 0.5
+    stored["shifted"]["the dog bit the man"]["words"]["50"] = 0.5
     monkeypatch.setattr(minilm, "recorded", lambda: stored)
     with pytest.raises(RuntimeError, match="shifted"):
         minilm.results(pretrained=True)
