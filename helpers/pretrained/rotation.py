@@ -1,7 +1,8 @@
-"""What rotary positions do in a trained model: the measurements of notebook 04 on SmolLM2, run or recorded.
+"""What rotary positions do in a trained model: the measurements of notebook 04 on SmolLM2-135M-Instruct in 4 bits.
 
-``python3 tasks.py record rotation`` runs every measurement (a quarter of an hour on one core). Without the weights,
-:func:`recorded` hands out what it found.
+The numbers are those of one file (Q4_1, in the GGUF format), not of the model as published: quantization moves them.
+Everything is computed in float32. ``python3 tasks.py record rotation`` runs every measurement (some minutes on one
+core). Without the weights, :func:`recorded` hands out what it found.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ class Settings:
     text: str = "1910-Taft-1"
     second_text: str = "1907-Roosevelt-1"  # freezing is measured on two documents
     short: int = 1024
-    long: int = 8192  # the model's own context length
-    tail: int = 2048  # the last tokens of the long window, scored apart
     shifts: tuple[int, ...] = (1000, 8192, 100_000)
     shift_tokens: int = 256
     head_texts: tuple[str, ...] = ("1862-Lincoln-1", "1907-Roosevelt-1", "1910-Taft-1", "1946-Truman-1")
@@ -117,14 +116,15 @@ def heads(model: Llama, settings: Settings = SETTINGS) -> dict[str, Any]:
     return {**found, "period": 2 * torch.pi / model.encoding.inv_freq}
 
 
-def freezing(model: Llama, text: str, n_tokens: int, tail: int | None = None) -> dict[str, float]:
+def freezing(model: Llama, text: str, n_tokens: int) -> dict[str, float]:
     """Perplexity with four neighboring pairs standing still (frequency 0), everything else as trained.
+
+    Longer windows, and pairs that are taken away, are measured in :mod:`.slow_pairs`.
 
     Args:
         model: rows in the half-split order.
         text: name of a message.
         n_tokens: window.
-        tail: score only the last so many tokens; all of them by default.
 
     Returns:
         {"intact": ..., "0-3": ..., "4-7": ..., ...}.
@@ -136,8 +136,7 @@ def freezing(model: Llama, text: str, n_tokens: int, tail: int | None = None) ->
         if first is not None:
             inv_freq[first : first + 4] = 0
         model.encoding = RoPE(model.head_dim, model.base, inv_freq=inv_freq)
-        losses = model.token_losses(ids)[-(tail or n_tokens) :]
-        found["intact" if first is None else f"{first}-{first + 3}"] = losses.mean().exp().item()
+        found["intact" if first is None else f"{first}-{first + 3}"] = model.perplexity(ids)
     model.encoding = kept
     return found
 
@@ -156,7 +155,7 @@ def compare(settings: Settings = SETTINGS) -> dict[str, float]:
     model = smollm2.load()
     fresh, old = shift(model, settings)["perplexity"], recorded("shift")["values"]["perplexity"]
     found["shift"] = max(abs(a / b - 1) for a, b in zip(fresh, old, strict=True))
-    frozen = recorded("freezing")["values"]["short"][settings.text]
+    frozen = recorded("freezing")["values"][settings.text]
     found["freezing"] = off(freezing(model, settings.text, settings.short), frozen)
     return found
 
@@ -168,14 +167,14 @@ COMMAND = "python3 tasks.py record rotation"
 
 def study() -> store.Study:
     """Where it is recorded: results/smollm2_rotation, one run a measurement."""
-    at = ("rows", "rotated", "shift", "text", "window", "frozen", "layer", "head", "pair")
+    at = ("rows", "rotated", "shift", "text", "frozen", "layer", "head", "pair")
     return store.Study("smollm2_rotation", ("measurement",), at, dataclasses.asdict(SETTINGS), COMMAND)
 
 
 def recorded(name: str) -> dict[str, Any]:
     """One recorded measurement: {"values", "settings", "provenance"}, values as the function of its name gives them.
 
-    "freezing" has one of them for each window and text: {"short" or "long": {text: {pairs: perplexity}}}.
+    "freezing" has one of them for each text: {text: {pairs: perplexity}}.
 
     Raises:
         ValueError: on an unknown name. FileNotFoundError: if it was never recorded, naming the command.
@@ -200,13 +199,13 @@ def recorded(name: str) -> dict[str, Any]:
             values.setdefault(row["score"], [[] for _ in range(layers)])[row["layer"]].append(row["value"])
     else:
         for row in run.rows:
-            values.setdefault(row["window"], {}).setdefault(row["text"], {})[row["frozen"]] = row["value"]
+            values.setdefault(row["text"], {})[row["frozen"]] = row["value"]
     return {"values": values, "settings": study().stored_settings(), "provenance": run.made}
 
 
 def record_run(measurement: str, device: str) -> store.Run:
     """Measure on the real weights (weights.MissingWeights, corpus.MissingText without them or the text)."""
-    s, texts, dtype = SETTINGS, [SETTINGS.text], "float32"
+    s, texts = SETTINGS, [SETTINGS.text]
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     if measurement == "layouts":
@@ -227,15 +226,12 @@ def record_run(measurement: str, device: str) -> store.Run:
             curves.append({**at, "score": "share", "values": shares})
             for score in ("previous", "self", "first"):
                 rows.append({**at, "score": score, "value": significant(found[score][layer, head].item())})
-    else:  # the long windows in bfloat16: half the memory
-        texts, dtype = [s.text, s.second_text], "float32 (short windows) and bfloat16 (long windows)"
-        for window, n, tail in (("short", s.short, None), ("long", s.long, s.tail)):
-            model = smollm2.load(torch.bfloat16 if window == "long" else torch.float32)
-            for text in texts:
-                for pairs, value in freezing(model, text, n, tail).items():
-                    at = {"window": window, "text": text, "frozen": pairs}
-                    rows.append({**at, "score": "perplexity", "value": significant(value)})
-    return store.Run(rows, curves, made=smollm2.provenance(dtype, *texts))
+    else:
+        model, texts = smollm2.load(), [s.text, s.second_text]
+        for text in texts:
+            for pairs, value in freezing(model, text, s.short).items():
+                rows.append({"text": text, "frozen": pairs, "score": "perplexity", "value": significant(value)})
+    return store.Run(rows, curves, made=smollm2.provenance("float32", *texts))
 
 
 def main(argv: list[str] | None = None) -> None:

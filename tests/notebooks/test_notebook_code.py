@@ -779,6 +779,15 @@ def test_the_buffer_that_loses_its_digits(position):
         assert get("04", "error")(module, position) == pytest.approx(off, rel=1e-9)
 
 
+@covers("04", "change")
+def test_rounded_positions_break_the_relative_property_and_rounded_frequencies_do_not(bind):
+    bind("04", pairs=torch.randn(2, 50, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    change, theta = get("04", "change"), rope_frequencies(128)
+    assert change(theta, torch.int64) < 1e-6 and change(theta.bfloat16().double(), torch.int64) < 1e-6
+    assert change(theta, torch.bfloat16) > 1
+    assert change(theta, torch.bfloat16, moves=(0,)) == 0 == change(0 * theta, torch.bfloat16)
+
+
 RELATIVE = ("rope", "pope", "alibi", "t5", "shaw")
 
 
@@ -811,14 +820,14 @@ def test_silent_bugs_cost_what_the_scheme_says(name):
     assert cost["packed: neither"] == pytest.approx(together - alone, abs=1e-5)
 
 
-@covers("04", "company_matters")
+@covers("04", "batch_matters")
 @pytest.mark.parametrize("name", ["rope", "alibi", "sinusoidal"])
-def test_company_matters_if_the_mask_or_the_positions_are_wrong(name):
+def test_batch_matters_if_the_mask_or_the_positions_are_wrong(name):
     model, ids, other = text_model(name), integers(20, 3, 9), integers(20, 3, 4, seed=1)
     batch, where = torch.cat([other, ids], 1), slice(4, None)
     mask = torch.arange(13).expand(3, -1) >= 4
     right = (torch.arange(13) - 4).clamp(min=0)[None]
-    matters = functools.partial(get("04", "company_matters"), model, ids, batch, where)
+    matters = functools.partial(get("04", "batch_matters"), model, ids, batch, where)
     assert not matters(attention_mask=mask, position_ids=right)
     assert matters(position_ids=right)  # no mask
     assert matters(attention_mask=mask) == (name == "sinusoidal")  # no positions: only an absolute scheme minds

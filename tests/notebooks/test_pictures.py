@@ -92,11 +92,12 @@ def test_a_cost_of_zero_reads_the_same_on_every_processor():
     assert "zero for no scheme" in hurt.alt
 
 
-def test_freezing_names_the_pairs_that_only_look_free():
-    short = {"intact": 25.0, "0-3": 70.0, "4-7": 25.1, "8-11": 25.0}
-    long = {"intact": 20.0, "0-3": 70.0, "4-7": 50.0, "8-11": 20.0}
-    alt = nb04.freezing(short, long).alt
-    assert "at 1,024 tokens pairs 4-7 and 8-11 cost nothing; at 8,192 tokens, of these, pairs 4-7 do" in alt
+def test_freezing_says_how_far_texts_are_apart():
+    short = {"a": {"intact": 25.0, "0-3": 70.0, "20-23": 25.1}, "b": {"intact": 30.0, "0-3": 80.0, "20-23": 30.0}}
+    slow = {("frozen", "20-23"): {1024: [1.0, 1.02], 4096: [1.5, 2.25]}, ("zeroed", "20-23"): {1024: [3.0, 4.0]}}
+    picture = nb04.freezing(short, slow)
+    assert "pairs 20-23 frozen at 4,096 tokens 1.50 to 2.25; pairs 20-23 zeroed at 1,024 tokens 3.00 to" in picture.alt
+    assert "4 bits" in picture.caption and {"1,024 tokens", "4,096 tokens", "frozen", "zeroed"} <= set(texts(picture))
 
 
 def test_the_peak_and_the_collision_are_read_from_the_data():

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from helpers.encodings import NoEncoding, RoPE, positions
 from helpers.encodings.extension import extend, plain
 from helpers.encodings.rope import interleaved_to_half
-from helpers.pretrained import rotation, weights
+from helpers.pretrained import rotation, slow_pairs, weights
 from helpers.pretrained.bpe import ByteBPE
 from helpers.pretrained.gguf import read_gguf
 from helpers.pretrained.llama import Llama
@@ -110,6 +110,36 @@ def test_wrong_layout_and_no_rotation_differ(reference, gguf):
     for encoding in (RoPE(16, 1e5, layout="interleaved"), RoPE(16, 1e4), NoEncoding()):
         model.encoding = encoding
         assert (model.logits(model.hidden(ids)) - right).abs().max() > 1e-3
+
+
+def test_frozen_pairs_do_not_turn_and_zeroed_ones_are_not_there(gguf):
+    model, ids = Llama(gguf), torch.arange(23)
+
+    def logits(encoding):
+        model.encoding = encoding
+        return model.logits(model.hidden(ids))
+
+    every, some = slice(0, 8), slow_pairs.group("2-4")
+    assert some == slice(2, 5)
+    close = {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(logits(slow_pairs.Without(16, 1e5, every, "frozen")), logits(NoEncoding()), **close)
+    zeroed = logits(slow_pairs.Without(16, 1e5, some, "zeroed"))
+    for name, weight in model.weights.items():  # the same without the rows that make these channels
+        if name.endswith("attn_q.weight"):
+            weight.view(-1, 2, 8, 64)[:, :, some] = 0
+    torch.testing.assert_close(zeroed, logits(RoPE(16, 1e5)), **close)
+    with pytest.raises(ValueError, match="how='thawed'"):
+        slow_pairs.Without(16, 1e5, some, "thawed")
+
+
+def test_the_same_targets_are_scored_whatever_the_window(gguf):
+    model, ids = Llama(gguf), torch.randint(40, (60,), generator=torch.Generator().manual_seed(2))
+    for window in (20, 59):
+        part = ids[-window - 1 :]
+        expected = model.token_losses(part)[-8:].mean().exp().item()
+        assert slow_pairs.perplexity(model, part, 8) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="scored=60"):
+        slow_pairs.perplexity(model, ids, 60)
 
 
 def test_rows_are_sorted_inside_every_head():
@@ -318,6 +348,14 @@ def test_recorded_measurements_say_where_they_come_from(name):
     assert set(stored) == {"values", "settings", "provenance"}
     assert stored["provenance"]["model_sha256"] == weights.ASSETS["smollm2"].sha256
     assert stored["provenance"]["texts"] and stored["provenance"]["dtype"]
+
+
+def test_everything_planned_of_the_slow_pairs_is_recorded():
+    assert slow_pairs.study().missing(slow_pairs.runs()) == []
+    assert {run.made["dtype"] for run in slow_pairs.study().load()} == {"float32"}
+    ratios = slow_pairs.ratios("frozen", slow_pairs.SETTINGS.long_group)
+    assert {window: len(found) for window, found in ratios.items()} == {1024: 2, 4096: 2}
+    assert set(slow_pairs.ratios("zeroed", "28-31")) == {1024}
 
 
 @pytest.mark.slow
