@@ -70,7 +70,7 @@ class Outcome:
     """One comparison on everything that is recorded.
 
     Attributes:
-        what: the comparison in short, as in "last, length 512: sinusoidal > none".
+        what: the comparison in short, as in "last, length 512: sinusoidal > none (race_quick)".
         pairs: at least one, in the order of the table.
         diverged: pairs left out since a number in them is not finite.
         alone: rows of either side for which the other side has no partner.
@@ -273,14 +273,14 @@ def _rounded(margin: float) -> str:
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """The comparison in short: what both sides share, then the two sides and their relation."""
+    """The comparison in short: what both sides share, the two sides and their relation, and the study."""
     left, right = entry["left"], entry["right"]
     other = {"score": right} if _is_number(right) else right
     both = [_asked(column, value) for column, value in left.items() if column not in other]
     sides = [" ".join(_asked(c, side[c]) if c in side else f"any {c}" for c in other) for side in (left, other)]
     by = entry.get("by", 0)
     by = f" by more than {_rounded(by)}" if by > 0 else f", give or take {_rounded(-by)}" if by < 0 else ""
-    return f"{', '.join(both)}: {sides[0]} {entry['relation']} {sides[1]}{by}"
+    return f"{', '.join(both)}: {sides[0]} {entry['relation']} {sides[1]}{by} ({entry['study']})"
 
 
 def _asked(column: str, wanted: Any) -> str:

@@ -148,7 +148,7 @@ def small(tmp_path, monkeypatch):
 
 def test_the_line_counts_the_dials_and_names_the_closest_by_them(small):
     assert small().line() == "1 learning rate, 2 budgets, 2 seeds: held; closest: steps 4,000, seed 1 (margin 0.05)"
-    assert small().what == "loss, length 64: rope < none"
+    assert small().what == "loss, length 64: rope < none (small1)"
 
 
 def test_a_comparison_that_fell_says_where(small):
@@ -182,18 +182,18 @@ def test_a_setting_that_never_changes_is_counted_only_where_its_number_says_how_
 
 def test_columns_that_the_right_side_names_differ_and_no_others(small):
     assert small(right={"length": 512}).line().startswith("1 learning rate, 2 budgets, 2 seeds: held")
-    assert small(right={"length": 512}).what == "rope, loss: length 64 < length 512"
+    assert small(right={"length": 512}).what.startswith("rope, loss: length 64 < length 512 (small")
     assert "all at partner's scheme rope" in small(right={"contender": "*"}).line()
     assert small(right=66, relation="<").closest.margin == pytest.approx(0.1)
-    assert small(right=66).what == "rope, length 64: loss < 66"
-    assert small(right=66, by=0.1).what == "rope, length 64: loss < 66 by more than 0.1"
-    assert small(by=-0.1).what == "loss, length 64: rope < none, give or take 0.1"
+    assert small(right=66).what.startswith("rope, length 64: loss < 66 (small")
+    assert small(right=66, by=0.1).what.startswith("rope, length 64: loss < 66 by more than 0.1 (")
+    assert small(by=-0.1).what.startswith("loss, length 64: rope < none, give or take 0.1 (")
 
 
 def test_an_empty_field_is_asked_for_by_null():
     entry = {"study": "initial_scale", "left": {"contender": "learned[std=0.02]", "way": None, "score": "last"}}
     (found,) = dials.outcomes({"id": "x", "dials": {**entry, "relation": ">", "right": 0}})
-    assert found.what == "learned[std=0.02], without way: last > 0" and "when" not in found.line()
+    assert found.what == "learned[std=0.02], without way: last > 0 (initial_scale)" and "when" not in found.line()
 
 
 def test_a_dropped_run_is_reported_on_either_side(small):
