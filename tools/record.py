@@ -25,6 +25,9 @@ STUDIES = {
     "fair_race": Recorder(
         "helpers.studies.fair_race", "the fair race: text and recall, every scheme over its dials", 90, TEXT
     ),
+    "slope_ladders": Recorder(
+        "helpers.studies.slope_ladders", "the race with other slopes of ALiBi, at two rates", 15, TEXT
+    ),
     "retrieval": Recorder("helpers.studies.retrieval", "recall by depth and length of a second tiny model", 80),
     "context_extension": Recorder(
         "helpers.studies.context_extension", "the race's RoPE model extended, without training and with a little", 140,
@@ -36,6 +39,7 @@ STUDIES = {
     "door1_variants": Recorder("helpers.studies.door1_variants", "five other ways in at door 1", 20, TEXT),
     "indexing": Recorder("helpers.studies.indexing", "indirect indexing: what and where at once", 65),
     "no_encoding": Recorder("helpers.studies.no_encoding", "a model without encoding, text behind BOS", 1, TEXT),
+    "first_token": Recorder("helpers.studies.first_token", "symmetric ALiBi and order, behind a fixed token", 3),
     "bias_cost": Recorder("helpers.studies.bias_cost", "seconds and bytes of attention with ALiBi, four ways", 2),
     "rotation": Recorder("helpers.pretrained.rotation", "what rotation does in SmolLM2, 4 bits", 4, MODELS),
     "slow_pairs": Recorder("helpers.pretrained.slow_pairs", "SmolLM2, 4 bits, without its slow pairs", 5, MODELS),

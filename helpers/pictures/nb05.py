@@ -48,7 +48,7 @@ def hero(slopes: Tensor, bands: Mapping[str, Band]) -> plt.Figure:
         axes[1].fill_between(lengths, seeds.min(1), seeds.max(1), color=color(name), alpha=0.25, lw=0)
         axes[1].plot(lengths, seeds.mean(1), **line(name))
     _lengths(axes[1], lengths)
-    axes[1].set(title="Loss of the last 32 characters", xlabel="characters read at once", ylabel="nats a character")
+    axes[1].set(title="Loss of the last 32 characters", xlabel="characters read at once", ylabel="nats per character")
     axes[1].legend()
     return fig
 
@@ -111,20 +111,19 @@ def slopes(rules: Mapping[str, object], up_to: int = 64) -> plt.Figure:
     return fig
 
 
-def scale(factors: np.ndarray, losses: Sequence[float], divided: float, no_position: float) -> plt.Figure:
-    """Loss of one trained model over a common factor on its slopes; ``divided`` is the factor 1/sqrt(d)."""
-    at = dict(zip(factors.tolist(), losses, strict=True))
-    fig, ax = plt.subplots(figsize=(6.6, 3.2))
-    ax.plot(factors, losses, color=color("alibi"), marker="P", ms=7)
-    ax.axhline(no_position, color=MUTED, ls=":", label="a model trained without encoding")
-    ax.annotate("as trained", (1, at[1.0]), (-6, -15), textcoords="offset points")
-    ax.annotate(
-        f"bias divided by sqrt({1 / divided**2:.0f})", (divided, at[divided]), (14, 8), textcoords="offset points"
-    )
+def scale(factors: np.ndarray, losses: Mapping[str, Sequence[float]], divided: float, no_position: float) -> plt.Figure:
+    """Loss of trained models, {slopes: losses}, over a common factor on their slopes; ``divided`` is 1/sqrt(d)."""
+    fig, ax = plt.subplots(figsize=(6.8, 3.4))
+    for k, (name, row) in enumerate(losses.items()):
+        ax.plot(factors, row, color=color("alibi"), marker="os^D"[k], ms=5, alpha=1 - 0.2 * k, label=f"slopes {name}")
+    ax.axhline(no_position, color=MUTED, ls=":", label="trained without encoding")
+    for factor, words in ((1.0, "as trained"), (divided, f"divided by sqrt({1 / divided**2:.0f})")):
+        ax.axvline(factor, color=MUTED, lw=0.8, zorder=0)
+        ax.text(factor * 1.06, 0.98, words, transform=ax.get_xaxis_transform(), va="top", fontsize=9)
     ax.set_xscale("log", base=2)
     ax.set_xticks(factors, [f"1/{1 / f:.0f}" if f < 1 else f"{f:.0f}" for f in factors])
-    ax.set(xlabel="all slopes multiplied by", ylabel="loss (nats a character)", ylim=(min(losses) - 0.15, None))
-    ax.legend(loc="upper right")
+    ax.set(xlabel="all slopes multiplied by", ylabel="loss (nats per character)")
+    ax.legend(fontsize=8, loc="lower left")
     return fig
 
 
@@ -138,18 +137,21 @@ def maps(panels: Mapping[str, Tensor], limit: float) -> plt.Figure:
     return fig
 
 
-def mirror(offsets: Tensor, biases: Mapping[str, Tensor], answers: Mapping[str, float]) -> plt.Figure:
-    """Bias over signed distance, four heads, for each encoder; and the share of right answers."""
-    fig, axes = plt.subplots(1, 3, figsize=(8, 3), width_ratios=(1, 1, 0.75))
+def mirror(offsets: Tensor, biases: Mapping[str, Tensor], answers: Mapping[str, Sequence[float]]) -> plt.Figure:
+    """Bias over signed distance, four heads, for each encoder; and the share of right answers, a dot per run."""
+    fig, axes = plt.subplots(1, 3, figsize=(8, 3.2), width_ratios=(1, 1, 1.15))
     for ax, (title, curves) in zip(axes, biases.items(), strict=False):
         _heads(ax, offsets.numpy(), curves)
         ax.axvline(0, color=MUTED, lw=0.8, zorder=0)
         ax.set(title=title, xlabel="key minus query", ylim=(-6.5, 0.4))
     axes[0].set_ylabel("bias, four heads")
-    shades = [MUTED, color("alibi")]
-    axes[2].bar(list(answers), [100 * a for a in answers.values()], color=shades, width=0.6)
-    axes[2].axhline(50, color=INK, lw=0.9, ls="--")
-    axes[2].set(title="A before B?", ylabel="right answers (%)", ylim=(0, 105))
+    for row, right in enumerate(answers.values()):
+        share = 100 * np.array(right)
+        spread = np.linspace(-0.18, 0.18, len(share)) if len(share) > 1 else 0
+        axes[2].plot(share, row + spread, "o", ms=4.5, alpha=0.75, color=color("alibi"))
+    axes[2].set_yticks(range(len(answers)), list(answers), fontsize=8.5)
+    axes[2].axvline(50, color=INK, lw=0.9, ls="--")
+    axes[2].set(title="A before B?", xlabel="right answers (%)", xlim=(42, 103), ylim=(len(answers) - 0.5, -0.5))
     return fig
 
 
@@ -227,7 +229,7 @@ def early(by_position: Tensor, level: float, lengths: Sequence[int], ways: Mappi
     fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
     axes[0].plot(range(1, len(by_position) + 1), by_position, color=color("alibi"))
     axes[0].axhline(level, color=MUTED, ls="--", lw=1)
-    axes[0].set(title="Who pays: the first few", xlabel="position in the window", ylabel="loss (nats a character)")
+    axes[0].set(title="Who pays: the first few", xlabel="position in the window", ylabel="loss (nats per character)")
     looks = ({"color": color("alibi"), "marker": "s"}, {"color": color("sinusoidal"), "marker": "o", "ls": "--"})
     for (name, losses), look in zip(ways.items(), looks, strict=True):
         axes[1].plot(lengths, losses, label=name, **look)
@@ -244,7 +246,7 @@ def context_used(lengths: Sequence[int], used: Mapping[str, Sequence[float]]) ->
     for name, losses in used.items():
         ax.plot(lengths, losses, **line(name))
     _lengths(ax, lengths)
-    ax.set(xlabel="characters of context (sliding window)", ylabel="loss (nats a character)", ylim=(1.6, 2.2))
+    ax.set(xlabel="characters of context (sliding window)", ylabel="loss (nats per character)", ylim=(1.6, 2.2))
     ax.legend()
     return fig
 
@@ -359,4 +361,30 @@ def real_distance(found: Mapping) -> plt.Figure:
         axes[1].axvline(-h, color=color("alibi"), lw=1.2, ls="--", label="ALiBi's slopes" if h == 1 else None)
     axes[1].set(title="fitted slopes of its heads", xlabel="log2 of the slope", ylabel="heads")
     axes[1].legend(loc="upper left", fontsize=8, frameon=True, facecolor="white", edgecolor="none", framealpha=1)
+    return fig
+
+
+def ladders(rows: Mapping[str, tuple[str, Mapping[str, Sequence[tuple[float, float]]]]]) -> plt.Figure:
+    """Loss at the trained length, and what reading further adds to it: a dot per seed, a row per contender.
+
+    ``rows``: name -> (scheme, {settings: [(loss at 64, loss at 512), ...]}), at most two settings in all.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(8, 4), sharey=True)
+    looks = ({"marker": "o"}, {"marker": "D"})
+    kinds = list(dict.fromkeys(kind for _, runs in rows.values() for kind in runs))
+    for row, (scheme, runs) in enumerate(rows.values()):
+        for kind, seeds in runs.items():
+            which = kinds.index(kind)
+            near, far = np.array(seeds).T
+            y = np.full(len(near), row + 0.24 * (which - 0.5))
+            style = {"color": color(scheme), "ls": "none", "ms": 5, **looks[which]}
+            axes[0].plot(near, y, **style)
+            axes[1].plot(far - near, y, **style)
+    for kind, look in zip(kinds, looks, strict=True):
+        axes[0].plot([], [], color=INK, ls="none", ms=5, label=kind, **look)
+    axes[0].set_yticks(range(len(rows)), list(rows))
+    axes[0].set(ylim=(len(rows) - 0.5, -0.5), title="Loss at the trained 64", xlabel="nats per character")
+    axes[1].set(title="What 512 characters add", xlabel="loss at 512 minus loss at 64")
+    axes[1].axvline(0, color=MUTED, lw=0.9, zorder=0)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return fig

@@ -21,10 +21,6 @@ WAITING: set[str] = {
     "linear-so-learned",
     "concatenation",
     "residual-without-position",
-    "alibi-needs-no-position-vectors",
-    "alibi-bidirectional",
-    "alibi-uses-longer-context",
-    "alibi-cannot-recall-far",
 }
 """Experimental claims whose comparisons are still to be written down."""
 

@@ -10,7 +10,7 @@ import torch
 
 from helpers import corpus, pictures, race, scorecard
 from helpers.encodings import ALiBi, Encoding
-from helpers.studies import no_encoding, order_tasks
+from helpers.studies import first_token, no_encoding, order_tasks
 from helpers.studies.no_encoding import BOS
 from helpers.studies.order_tasks import A, B, Settings
 
@@ -83,6 +83,14 @@ def test_a_frame_is_what_decides_whether_mirror_images_are_told_apart():
         with torch.no_grad():
             answers, mirrored = (model.pooled(x) for x in (ids, order_tasks.framed(noise.flip(1), settings)))
         assert torch.allclose(answers, mirrored, atol=1e-10) == alike
+
+
+def test_a_first_token_was_enough_in_every_recorded_run():
+    found = {frame: first_token.recorded(first_token.SYMMETRIC, frame) for frame in order_tasks.FRAMES}
+    assert {frame: len(right) for frame, right in found.items()} == {"none": 6, "first": 12, "both ends": 5}
+    assert all(abs(right - 0.5) < 0.04 for frame in ("none", "both ends") for right in found[frame])
+    assert min(found["first"]) > 0.8
+    assert first_token.study().missing(first_token.keys()) == []
 
 
 def test_bad_input_names_the_argument():
