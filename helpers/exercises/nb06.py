@@ -84,6 +84,7 @@ def by_parts(answer: Callable) -> str | None:
     keep = raw.clamp(0, 1)
     radians = ((length * freq - 1) / 31).clamp(0, 1)
     waves = ((2 * math.pi / freq - 1) / 31).clamp(0, 1)
+    longer = ((s * turns - 1) / 31).clamp(0, 1)
     index = torch.arange(64, dtype=torch.float64)
     low, high = (
         64 * math.log(length / (2 * math.pi * 32)) / math.log(1e4),
@@ -106,6 +107,8 @@ def by_parts(answer: Callable) -> str | None:
         "the released code's ramp, ends rounded: linear in the index; the paper's is linear in turns.": (
             blended(code_truncated)
         ),
+        "count the turns over the trained length, not over the longer one.": blended(longer),
+        "blend the frequencies; blended wavelengths are another rule.": 1 / (keep / freq + (1 - keep) * s / freq),
         "that divides every pair: position interpolation.": freq / s,
     }
     right = ntk_by_parts(128, 1e4, s, length).inv_freq
@@ -205,6 +208,12 @@ def my_by_parts(inv_freq, s, length, alpha, beta):
     low, high = (pairs * math.log(length / (2 * math.pi * b)) / math.log(1e4) for b in (beta, alpha))
     keep = 1 - ((torch.arange(pairs).double() - low) / (high - low)).clamp(0, 1)
     return keep * inv_freq + (1 - keep) * inv_freq / s
+""",
+        "not over the longer one": _PARTS.format(turns="s * length * inv_freq / (2 * math.pi)", keep=_KEEP),
+        "blend the frequencies": """
+def my_by_parts(inv_freq, s, length, alpha, beta):
+    keep = ((length * inv_freq / (2 * math.pi) - alpha) / (beta - alpha)).clamp(0, 1)
+    return 1 / (keep / inv_freq + (1 - keep) * s / inv_freq)
 """,
         "position interpolation": "def my_by_parts(inv_freq, s, length, alpha, beta):\n    return inv_freq / s",
         "frequencies that are handed in": _PARTS.format(
