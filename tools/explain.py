@@ -279,7 +279,8 @@ def _llama_cpp(found: Explanation) -> str:
 
 
 def measured_cost(method: str) -> tuple[float, float, int]:
-    """SmolLM2-135M within the 8,192 tokens it was trained on: perplexity as it is, with a method, and documents.
+    """SmolLM2-135M-Instruct in 4 bits, within the 8,192 tokens it was trained on: perplexity as it is, with a method,
+    and documents.
 
     From the recorded measurements of helpers.pretrained.context, over the documents that have both.
     """
@@ -318,9 +319,9 @@ def _short_texts(found: Explanation) -> Iterator[str]:
     else:
         two, four = (measured_cost(f"{method}{factor}") for factor in (2, 4))
         yield (
-            f"Measured here without training, SmolLM2-135M within its {SMOLLM2_LENGTH:,} tokens: perplexity "
-            f"{two[0]:.2f} becomes {two[1]:.2f} at factor 2 ({many(two[2], 'document')}), {four[0]:.2f} becomes "
-            f"{four[1]:.2f} at factor 4 ({many(four[2], 'document')})."
+            f"Measured here without training, SmolLM2-135M-Instruct in 4 bits within its {SMOLLM2_LENGTH:,} tokens: "
+            f"perplexity {two[0]:.2f} becomes {two[1]:.2f} at factor 2 ({many(two[2], 'document')}), {four[0]:.2f} "
+            f"becomes {four[1]:.2f} at factor 4 ({many(four[2], 'document')})."
         )
         if found.parameters.kind == kind:
             yield (

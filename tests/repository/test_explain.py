@@ -346,7 +346,7 @@ def prices(kind: str) -> list[tuple]:
             measured.append(math.exp(statistics.fmean(blocks)))
         measured += [int(method[-1]), len(documents)]
     here = (
-        r"SmolLM2-135M within its # tokens: perplexity # becomes # at factor # \(# documents\), "
+        r"SmolLM2-135M-Instruct in 4 bits within its # tokens: perplexity # becomes # at factor # \(# documents\), "
         r"# becomes # at factor # \(# documents\)"
     )
     if kind == "yarn":
