@@ -245,16 +245,23 @@ def published_cost(
     return fig
 
 
-def shuffled_context(kept: Sequence[int], losses: Sequence[float]) -> plt.Figure:
-    """Loss against the number of last characters left in place."""
-    fig, ax = plt.subplots(figsize=(6.6, 3))
-    ax.plot(losses, **plotting.line("none", color=INK))
-    for place, loss in enumerate(losses):
-        offset = (0, -15 if loss < 3 else 7)  # the line climbs past the last but one
-        ax.annotate(f"{loss:.2f}", (place, loss), xytext=offset, textcoords="offset points", ha="center", fontsize=9)
+def shuffled_context(kept: Sequence[int], runs: Mapping[str, Sequence[Sequence[float]]]) -> plt.Figure:
+    """Loss against the number of last characters left in place: name -> one list a seed, the first name solid."""
+    fig, ax = plt.subplots(figsize=(7, 3.4))
+    looks = zip(runs.items(), (INK, BLUE, ORANGE), ("-", "--", ":"), strict=False)
+    for row, ((name, seeds), shade, style) in enumerate(looks):
+        for n, losses in enumerate(seeds):
+            ax.plot(losses, color=shade, ls=style, marker="o", markersize=4, lw=1.3, label=name if n == 0 else "_")
+        middle = np.mean(seeds, axis=0)
+        for place in (0, len(kept) - 2, len(kept) - 1):
+            offset = (0, (8, -14, -14)[row] if place == 0 else 8 if row else -14)
+            text = {"xytext": offset, "textcoords": "offset points", "ha": "center", "fontsize": 8.5, "color": shade}
+            ax.annotate(f"{middle[place]:.2f}", (place, middle[place]), **text)
     ax.set_xticks(range(len(kept)), [str(k) for k in kept])
     ax.set(xlabel="characters at the end that stay in place (the others are shuffled)")
-    ax.set(ylabel="loss (nats a character)", ylim=(2, 4.4))
+    ax.set(ylabel="loss (nats per character)", xlim=(-0.4, len(kept) - 0.6))
+    ax.margins(y=0.14)
+    ax.legend(loc="upper left")
     return fig
 
 
@@ -288,6 +295,27 @@ def race_with_tables(band: Band, live: Sequence[Result], tables: Mapping[str, Se
         fig.axes[0].text(end, losses[0] + 0.015, name, color=ACCENT, ha="right", fontsize=8.5)
     every = [loss for losses in tables.values() for loss in losses]
     fig.axes[0].set_ylim(min(every) - 0.1, max(every) + 0.13)
+    return fig
+
+
+def race_by_budget(bands: Sequence[Band], tables: Mapping[str, float]) -> plt.Figure:
+    """Loss of the last positions by context length, one band per budget; name -> loss of a table of counts."""
+    fig, ax = plt.subplots(figsize=(6.8, 3.5))
+    lengths = bands[0].settings.lengths
+    for band, style, shade in zip(bands, ("-", "--", ":"), (INK, BLUE, ORANGE), strict=False):
+        for n, run in enumerate(band.results):
+            label = f"{band.settings.steps:,} steps" if n == 0 else "_"
+            look = {"ls": style, "color": shade, "marker": "o", "markersize": 5, "lw": 1.4}
+            ax.plot(lengths, [run.last[length] for length in lengths], label=label, **look)
+    for name, loss in tables.items():
+        ax.axhline(loss, color=ACCENT, lw=1.1, ls=(0, (4, 2)))
+        ax.text(lengths[-1], loss + 0.015, name, color=ACCENT, ha="right", fontsize=8.5)
+    ax.axvline(lengths[0], color=MUTED, lw=0.9, ls="--")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(lengths, [str(n) for n in lengths])
+    ax.minorticks_off()
+    ax.set(xlabel="context length (trained at the first)", ylabel="loss, last 32 positions (nats)")
+    ax.legend(loc="lower right")
     return fig
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -146,6 +146,24 @@ def windows(count: int, length: int) -> Tensor:
         text = corpus.encode("The Congress shall have power to declare war, and to raise and support armies. " * 200)
     starts = torch.linspace(0, len(text) - length, count).long()
     return text[starts[:, None] + torch.arange(length)]
+
+
+def heads(shown: Mapping[str, Sequence[tuple[float, float]]], by_hand: tuple[float, float]) -> plt.Figure:
+    """Heads as points: mean weight on the previous position just after the trained range, and far beyond it.
+
+    Args:
+        shown: name of an optimizer -> (weight over the next 20 positions, weight over all positions after) per head.
+        by_hand: the same of the matrix made by hand.
+    """
+    fig, ax = plt.subplots(figsize=(6.2, 4.2))
+    looks = zip(shown.items(), "osD^P", ["#0173b2", "#029e73", "#de8f05", "#cc78bc", "#949494"], strict=False)
+    for (name, points), marker, shade in looks:
+        ax.plot(*zip(*points, strict=True), marker, color=shade, alpha=0.8, markersize=7, linestyle="none", label=name)
+    ax.plot(*by_hand, "*", color=plotting.INK, markersize=14, linestyle="none", label="made by hand")
+    ax.set(xlabel="mean weight on the previous position, 64 to 83", ylabel="the same, 64 to 511")
+    ax.set(xlim=(-0.03, 1.05), ylim=(-0.03, 1.05))
+    fig.legend(loc="outside right upper", fontsize=9)
+    return fig
 
 
 def attention(maps: dict[str, Tensor], profiles: dict[str, Tensor], head: int, size: int = 64) -> plt.Figure:

@@ -9,13 +9,14 @@
 ``Anywhere`` adds the plain table, but training windows start at a random position: is it the angles never seen that
 break a sinusoidal model beyond its length?
 
-``python3 tasks.py record door1_variants`` records five seeds of each.
+``python3 tasks.py record door1_variants`` records five seeds of each at the race's rate and budget. Two seeds at three
+times the rate and, apart from it, at four times the budget tell whether the order of the variants is one of 400 steps
+(``concatenate``, ``lost`` and ``anywhere``; chosen on 2026-11-30, before these runs): ``--lr`` and ``--steps``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 
 import torch
@@ -126,28 +127,36 @@ def run_anywhere(settings: race.Settings, seed: int, device: str = "cpu") -> dic
 
 
 def study() -> store.Study:
-    """Where it is recorded: results/door1_variants, under the race's quick settings."""
-    settings = dataclasses.asdict(race.PRESETS["quick"])
-    return store.Study("door1_variants", ("variant", "seed"), ("length",), settings, COMMAND)
+    """Where it is recorded: results/door1_variants, under the race's quick settings but for rate and budget."""
+    shared = dataclasses.asdict(race.PRESETS["quick"])
+    settings = {name: value for name, value in shared.items() if name not in ("lr", "steps")}
+    return store.Study("door1_variants", ("variant", "lr", "steps", "seed"), ("length",), settings, COMMAND)
 
 
-def recorded() -> dict[str, list[float]]:
-    """{variant: one window mean a seed}, under the race's quick settings (FileNotFoundError if never recorded)."""
-    length, runs = race.PRESETS["quick"].train_len, study().load()
-    return {
-        variant: [run.value("mean", length=length) for run in runs if run.key["variant"] == variant]
-        for variant in VARIANTS
-    }
+def _runs(variant: str, lr: float | None, steps: int | None) -> list[store.Run]:
+    own = race.PRESETS["quick"]
+    wanted = {"variant": variant, "lr": own.lr if lr is None else lr, "steps": steps or own.steps}
+    return [run for run in study().load() if wanted.items() <= run.key.items()]
 
 
-def recorded_anywhere() -> dict[int, list[float]]:
-    """{context length: loss of the last 32 positions, one a seed} of :func:`run_anywhere`."""
-    runs = [run for run in study().load() if run.key["variant"] == "anywhere"]
+def recorded(lr: float | None = None, steps: int | None = None) -> dict[str, list[float]]:
+    """{variant: one window mean a seed}, at the race's rate and steps unless others are asked for.
+
+    A variant without a run there has an empty list. FileNotFoundError if the study was never recorded.
+    """
+    length = race.PRESETS["quick"].train_len
+    return {variant: [run.value("mean", length=length) for run in _runs(variant, lr, steps)] for variant in VARIANTS}
+
+
+def recorded_anywhere(lr: float | None = None, steps: int | None = None) -> dict[int, list[float]]:
+    """{context length: loss of the last 32 positions, one a seed} of :func:`run_anywhere`; see :func:`recorded`."""
+    runs = _runs("anywhere", lr, steps)
     return {n: [run.value("last", length=n) for run in runs] for n in race.PRESETS["quick"].lengths}
 
 
-def record_run(variant: str, seed: int, device: str, settings: race.Settings) -> store.Run:
-    """One variant at one seed: its window mean at the training length; "anywhere" is read out at every length."""
+def record_run(variant: str, lr: float, steps: int, seed: int, device: str) -> store.Run:
+    """One variant at one rate, budget and seed: its window mean; "anywhere" is read out at every length."""
+    settings = dataclasses.replace(race.PRESETS["quick"], lr=lr, steps=steps)
     if variant == "anywhere":
         losses = run_anywhere(settings, seed, device)
         rows = [{"length": n, "score": "last", "value": round(v, 4)} for n, v in losses.items()]
@@ -159,6 +168,10 @@ def record_run(variant: str, seed: int, device: str, settings: race.Settings) ->
 
 def main(argv: list[str] | None = None) -> None:
     """Record what is missing of the variants of door 1."""
-    args = record.parser(COMMAND, main.__doc__, 5, (*VARIANTS, "anywhere")).parse_args(argv)
-    work = functools.partial(record_run, settings=race.PRESETS["quick"])
-    record.record(study(), itertools.product(args.only, range(args.seeds)), work, **record.spread(args))
+    own = race.PRESETS["quick"]
+    made = record.parser(COMMAND, main.__doc__, 5, (*VARIANTS, "anywhere"))
+    made.add_argument("--lr", nargs="+", type=float, default=(own.lr,), help="learning rates (default: the race's)")
+    made.add_argument("--steps", nargs="+", type=int, default=(own.steps,), help="training steps (default: the race's)")
+    args = made.parse_args(argv)
+    runs = itertools.product(args.only, args.lr, args.steps, range(args.seeds))
+    record.record(study(), runs, record_run, **record.spread(args))

@@ -15,13 +15,7 @@ EXPERIMENTS = [claim for claim in LEDGER if claim["kind"] == "experiment"]
 COMPARED = [claim for claim in LEDGER if "dials" in claim]
 each = pytest.mark.parametrize("claim", COMPARED, ids=lambda c: c["id"])
 
-WAITING: set[str] = {
-    "no-position-learns-nothing",
-    "causal-decoder-is-order-blind",
-    "linear-so-learned",
-    "concatenation",
-    "residual-without-position",
-}
+WAITING: set[str] = set()
 """Experimental claims whose comparisons are still to be written down."""
 
 
