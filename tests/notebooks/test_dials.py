@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 
 import pytest
 
 from helpers import dials, store
+from tests.notebook_code import FILES
 
 LEDGER = dials.claims()
-EXPERIMENTS = [claim for claim in LEDGER if claim["kind"] == "experiment"]
 COMPARED = [claim for claim in LEDGER if "dials" in claim]
 each = pytest.mark.parametrize("claim", COMPARED, ids=lambda c: c["id"])
-
-WAITING: set[str] = set()
-"""Experimental claims whose comparisons are still to be written down."""
 
 
 def entries(claim) -> list[dict]:
@@ -32,7 +30,7 @@ def unsupported(ledger) -> list[str]:
 
 
 def test_an_experimental_claim_names_its_runs():
-    assert set(unsupported(LEDGER)) == WAITING, "give the claim its dials (helpers/dials.py says how)"
+    assert unsupported(LEDGER) == [], "give the claim its dials (helpers/dials.py says how)"
 
 
 def test_a_claim_without_runs_is_noticed():
@@ -243,3 +241,14 @@ def test_an_html_page_shows_relations_as_such(small):
     claim = {"statement": "a <b> c", "verdict": "true", "id": "x", "dials": {**ENTRY, "study": "small0"}}
     page = dials.Table([claim])._repr_html_()
     assert "a &lt;b&gt; c" in page and "rope &lt; none" in page
+
+
+@pytest.mark.parametrize("number", FILES)
+def test_the_notebook_shows_what_the_tables_say_now(number):
+    """As text and as HTML, in the cell below its claims."""
+    notebook = json.loads(FILES[number].read_text(encoding="utf-8"))
+    (cell,) = [cell for cell in notebook["cells"] if cell["id"] == "claims-dials"]
+    (output,) = cell["outputs"]
+    shown, remedy = dials.table(number), f"run: python3 tasks.py execute --only {number}"
+    assert "".join(output["data"]["text/plain"]) == repr(shown), remedy
+    assert "".join(output["data"]["text/html"]) == shown._repr_html_(), remedy
