@@ -44,7 +44,7 @@ def cloud(
     short, far = lengths[0], lengths[-1]
     rises = {s: [r.last[far] - r.last[short] for r in runs] for s, runs in trials.items()}
     fig, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(11, 1.6 + 0.34 * len(trials)), width_ratios=(1.2, 1.2, 1), layout="constrained"
+        1, 3, figsize=(8, 2.2 + 0.34 * len(trials)), width_ratios=(1.2, 1.2, 1), layout="constrained"
     )
     for ax, start in ((left, 0.0), (middle, 1.0)):  # the loss itself, then less the loss at the trained length
         for row, (scheme, runs) in enumerate(trials.items()):
@@ -59,8 +59,8 @@ def cloud(
         ax.set_yticks(range(len(trials)), [label(s) for s in trials] if ax is left else [""] * len(trials))
         ax.set(ylim=(len(trials) - 0.4, -0.6), xlabel="nats per character")
     middle.axvline(0, color=INK, lw=0.9, zorder=0)
-    left.set_title(f"Loss at {short}, the trained length")
-    middle.set_title(f"Its rise from {short} to {far}")
+    left.set_title(f"Loss at {short} (trained)", fontsize=11)
+    middle.set_title(f"Its rise up to {far}", fontsize=11)
     keys = {
         "trial, published setting": {"marker": "o", "mfc": "none", "ms": 6},
         "trial, another setting": {"marker": "o", "ms": 6},
@@ -68,7 +68,7 @@ def cloud(
         f"the same, {budgets[1]:,} steps": {"marker": "D", "ms": 4.5},
     }
     handles = [plt.Line2D([], [], color=INK, ls="", label=text, **style) for text, style in keys.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=4)
+    left.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.16), fontsize=8)
 
     drawn: dict[str, int] = {}
     for text, runs in recall.items():
@@ -85,9 +85,11 @@ def cloud(
     right.set_xticks(ticks, [str(t) for t in ticks])
     right.minorticks_off()
     steps = next(iter(recall.values()))[0].settings.steps
-    right.set(xlabel="tokens back to the marker", ylabel="recalled, %", ylim=(0, 104))
-    right.set_title(f"Recall in windows of {far}, {steps:,} steps")
-    right.legend(fontsize=8, loc="best")
+    right.set(xlabel="tokens back", ylabel="recalled, %", ylim=(0, 104))
+    right.set_title(f"Recall at {far}", fontsize=11)
+    right.legend(
+        fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), title=f"after {steps:,} steps", title_fontsize=8
+    )
     flat = [label(s) for s in trials if max(rises[s]) < FLAT]
     breaks = [label(s) for s in trials if min(rises[s]) > FLAT]
     return Picture(
