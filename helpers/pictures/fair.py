@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ..plotting import INK, MUTED, Picture, color, label
+from ..plotting import INK, MUTED, Picture, color, label, line
 
 if TYPE_CHECKING:
     from ..race import Result
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FLAT = 0.05
 """A rise of the loss, in nats per character, that the text of the picture calls flat."""
 
+SMALL = {"fontsize": 8, "ha": "center", "va": "top"}
 LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
@@ -56,7 +57,9 @@ def cloud(
             for seeds, below, style in marks:
                 x = [r.last[far] - r.last[short] if start else r.last[short] for r in seeds[scheme]]
                 ax.plot(x, [row + below] * len(x), ls="", color=color(scheme), **style)
-        ax.set_yticks(range(len(trials)), [label(s) for s in trials] if ax is left else [""] * len(trials))
+        names = [label(s) for s in trials] if ax is left else [""] * len(trials)
+        for tick, scheme in zip(ax.set_yticks(range(len(trials)), names), trials, strict=True):
+            tick.label1.set_color(color(scheme))
         ax.set(ylim=(len(trials) - 0.4, -0.6), xlabel="nats per character")
     middle.axvline(0, color=INK, lw=0.9, zorder=0)
     left.set_title(f"Loss at {short} (trained)", fontsize=11)
@@ -74,7 +77,8 @@ def cloud(
     for text, runs in recall.items():
         shares = 100 * np.array([run.recall[far].numpy() for run in runs])
         scheme = runs[0].name.partition("[")[0]
-        style = {"color": color(scheme), "ls": LINES[drawn.get(scheme, 0)], "marker": "o", "ms": 4}
+        dashes = line(scheme)["linestyle"] if text == label(scheme) else LINES[drawn.get(scheme, 0)]
+        style = {"color": color(scheme), "ls": dashes, "marker": "o", "ms": 4}
         drawn[scheme] = drawn.get(scheme, 0) + 1
         right.fill_between(distances, shares.min(0), shares.max(0), color=color(scheme), alpha=0.15, lw=0)
         right.plot(distances, shares.mean(0), label=text, **style)
@@ -87,9 +91,13 @@ def cloud(
     steps = next(iter(recall.values()))[0].settings.steps
     right.set(xlabel="tokens back", ylabel="recalled, %", ylim=(0, 104))
     right.set_title(f"Recall at {far}", fontsize=11)
-    right.legend(
-        fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), title=f"after {steps:,} steps", title_fontsize=8
-    )
+    if set(recall) <= {label(s) for s in trials}:  # the rows on the left are the legend
+        right.text(0.5, -0.24, f"after {steps:,} steps,\ncolors as on the left", transform=right.transAxes, **SMALL)
+    else:
+        right.legend(
+            fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), title=f"after {steps:,} steps",
+            title_fontsize=8, handlelength=3,
+        )  # fmt: skip
     flat = [label(s) for s in trials if max(rises[s]) < FLAT]
     breaks = [label(s) for s in trials if min(rises[s]) > FLAT]
     return Picture(
