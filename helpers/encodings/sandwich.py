@@ -18,10 +18,14 @@ from .base import Encoding, in_float64
 
 def sandwich_kernel(distance: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
     """sum_c cos(distance * base^(-2c/dim)) - dim/2 over c = 1 .. dim/2: the shape of ``distance``, <= 0, float64."""
-    wide = in_float64(distance)
+    return _angles(distance, dim, base).cos().sum(-1) - dim / 2
+
+
+def _angles(positions: Tensor, dim: int, base: float) -> Tensor:
+    """positions (...) times each frequency, (..., dim/2) float64."""
+    wide = in_float64(positions)
     index = torch.arange(1, dim // 2 + 1, dtype=torch.float64, device="cpu")
-    angles = wide[..., None] * (base ** (-2 * index / dim)).to(wide.device)
-    return angles.cos().sum(-1) - dim / 2
+    return wide[..., None] * (base ** (-2 * index / dim)).to(wide.device)
 
 
 def sandwich_strengths(n_heads: int) -> Tensor:
@@ -55,7 +59,9 @@ class Sandwich(Encoding):
         self.strengths = self.gain * sandwich_strengths(self.n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        kernel = sandwich_kernel(self.distance(q_pos, k_pos), self.dim, self.base)[:, None]
+        # The kernel as a product of sinusoidal rows: the sum over frequencies never stands in memory for every pair.
+        rows = [torch.cat([a.cos(), a.sin()], -1) for a in (_angles(p, self.dim, self.base) for p in (q_pos, k_pos))]
+        kernel = (rows[0] @ rows[1].mT - self.dim / 2)[:, None]
         return (self.strengths.to(kernel.device)[:, None, None] * kernel).float().to(q_pos.device)
 
     def bias(self, q: Tensor, k: Tensor, state: Tensor, layer: int) -> Tensor:

@@ -309,7 +309,7 @@ def race_by_budget(bands: Sequence[Band], tables: Mapping[str, float]) -> plt.Fi
             ax.plot(lengths, [run.last[length] for length in lengths], label=label, **look)
     for name, loss in tables.items():
         ax.axhline(loss, color=ACCENT, lw=1.1, ls=(0, (4, 2)))
-        ax.text(lengths[-1], loss + 0.015, name, color=ACCENT, ha="right", fontsize=8.5)
+        ax.text((lengths[1] * lengths[2]) ** 0.5, loss + 0.015, name, color=ACCENT, ha="center", fontsize=8.5)
     ax.axvline(lengths[0], color=MUTED, lw=0.9, ls="--")
     ax.set_xscale("log", base=2)
     ax.set_xticks(lengths, [str(n) for n in lengths])
