@@ -8,6 +8,9 @@ both rates 3e-3 and 9e-3 at 400 and 1600 steps with seeds 0 to 2, and 3e-3 at 40
 sinusoidal table with two seeds from 1600 steps on, and not at 3e-3 and 400). 1,024 validation windows, the same and
 shuffled in the same way for every run.
 
+Recorded of it, when processor time ran out: seed 0 of no encoding at 3e-3 (all three budgets) and at 9e-3 (400 steps),
+and seed 0 of the sinusoidal table at 400 steps.
+
 ``python3 tasks.py record order_use --lr 3e-3 9e-3 --steps 400 1600`` records a part of it.
 """
 
