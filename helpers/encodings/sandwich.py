@@ -16,16 +16,15 @@ from ..validate import even_int, positive_int, positive_number
 from .base import Encoding, in_float64
 
 
-def sandwich_kernel(distance: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
-    """sum_c cos(distance * base^(-2c/dim)) - dim/2 over c = 1 .. dim/2: the shape of ``distance``, <= 0, float64."""
-    return _angles(distance, dim, base).cos().sum(-1) - dim / 2
+def sandwich_rows(positions: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
+    """Sinusoidal rows at the frequencies base^(-2c/dim), c = 1 .. dim/2: positions (...) to (..., dim) float64.
 
-
-def _angles(positions: Tensor, dim: int, base: float) -> Tensor:
-    """positions (...) times each frequency, (..., dim/2) float64."""
+    The product of two rows is the sum of cosines above: cos(a) cos(b) + sin(a) sin(b) = cos(a - b).
+    """
     wide = in_float64(positions)
     index = torch.arange(1, dim // 2 + 1, dtype=torch.float64, device="cpu")
-    return wide[..., None] * (base ** (-2 * index / dim)).to(wide.device)
+    angles = wide[..., None] * (base ** (-2 * index / dim)).to(wide.device)
+    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def sandwich_strengths(n_heads: int) -> Tensor:
@@ -59,8 +58,8 @@ class Sandwich(Encoding):
         self.strengths = self.gain * sandwich_strengths(self.n_heads)
 
     def prepare(self, q_pos: Tensor, k_pos: Tensor, allowed: Tensor) -> Tensor:
-        # The kernel as a product of sinusoidal rows: the sum over frequencies never stands in memory for every pair.
-        rows = [torch.cat([a.cos(), a.sin()], -1) for a in (_angles(p, self.dim, self.base) for p in (q_pos, k_pos))]
+        # As a product of rows, the sum over frequencies never stands in memory for every pair of positions.
+        rows = [sandwich_rows(p, self.dim, self.base) for p in (q_pos, k_pos)]
         kernel = (rows[0] @ rows[1].mT - self.dim / 2)[:, None]
         return (self.strengths.to(kernel.device)[:, None, None] * kernel).float().to(q_pos.device)
 

@@ -45,7 +45,7 @@ DEFAULTS = {
     "rope.rope_frequencies": BASE,
     "rope.rotary_width": {"rotary_fraction": 1.0},
     "rope.RoPE": BASE | PART,
-    "sandwich.sandwich_kernel": BASE,
+    "sandwich.sandwich_rows": BASE,
     "sandwich.Sandwich": {"dim": 128, "gain": 1.0} | BASE,  # the authors' code; gain: ours
     "shaw.Shaw": {"max_distance": 16, "n_layers": 1, "values": True, "std": 0.02},  # k of the base model
     "sinusoidal.sinusoidal_frequencies": BASE,

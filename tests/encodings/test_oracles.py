@@ -72,7 +72,7 @@ from helpers.encodings.rope import (
     rotary_width,
     rotate_pairs,
 )
-from helpers.encodings.sandwich import sandwich_kernel, sandwich_strengths
+from helpers.encodings.sandwich import sandwich_rows, sandwich_strengths
 from helpers.encodings.shaw import clipped_index, relative_logits, relative_values
 from helpers.encodings.sinusoidal import (
     CONVENTIONS,
@@ -639,15 +639,15 @@ def test_alibi_bias(n, future, dtype):
     within(alibi_bias(Q_POS, K_POS, *tensors), expected, bound)
 
 
-@oracle("sandwich.sandwich_kernel", "sandwich.sandwich_strengths", "sandwich.Sandwich")
+@oracle("sandwich.sandwich_rows", "sandwich.sandwich_strengths", "sandwich.Sandwich")
 @dtypes
 @pytest.mark.parametrize("dim, base", [(2, 1e4), (16, 500.0), (64, 1e4)])
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_sandwich(n, dim, base, dtype):
     kernel = each_distance(lambda i, j: biases.sandwich_kernel(i - j, dim, base))
-    distance = K_POS[:, None] - Q_POS[:, :, None]
-    rounding = dim * u(torch.float64) * (4 + 25 * distance.abs())
-    within(sandwich_kernel(distance, dim, base), kernel, rounding)
+    rounding = dim * u(torch.float64) * (4 + 25 * (K_POS[:, None].abs() + Q_POS[:, :, None].abs()))
+    rows = [sandwich_rows(p, dim, base) for p in (Q_POS, K_POS)]
+    within(rows[0] @ rows[1].mT - dim / 2, kernel, rounding)
     strengths = 1 / exact(biases.sandwich_divisors(n))
     within(sandwich_strengths(n), strengths, 4 * u(torch.float64) * strengths)
     strengths = strengths[:, None, None]
