@@ -7,6 +7,7 @@ One execution serves both. nbval compares what a cell prints and the alternative
 from __future__ import annotations
 
 import os
+import pathlib
 from collections import Counter
 
 import pytest
@@ -44,10 +45,43 @@ def course(tmp_path):
 
 
 def pytest_collectstart(collector):
-    if type(collector).__name__ == "IPyNbFile":  # dictionaries of floats: compared below instead
-        from tools import sameness
+    if type(collector).__name__ != "IPyNbFile":
+        return
+    from tools import sameness
 
-        collector.skip_compare += (sameness.PLOTLY,)
+    collector.skip_compare += (sameness.PLOTLY,)  # dictionaries of floats: compared below instead
+    values = pathlib.Path(__file__).parent / "tests" / "notebooks" / f"values_{collector.path.name[:2]}.py"
+    if values.exists() and collector.path.parent.name == "notebooks":
+        collect = collector.collect
+        collector.collect = lambda: [*collect(), Values.from_parent(collector, name=values.stem, file=values)]
+
+
+class Values(pytest.Item):
+    """Runs a file of assertions in the notebook's kernel after its last cell: tests on the notebook's own values."""
+
+    def __init__(self, file, **kwargs):
+        super().__init__(**kwargs)
+        self.file = file
+
+    def runtest(self):
+        kernel = self.parent.kernel
+        kernel.execute_cell_input(f"exec(compile(open({str(self.file)!r}).read(), {str(self.file)!r}, 'exec'))")
+        while True:
+            message = kernel.get_message("iopub", timeout=60)
+            if message["msg_type"] == "error":
+                raise ValuesError("\n".join(message["content"]["traceback"]))
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                return
+
+    def repr_failure(self, excinfo, style=None):
+        return str(excinfo.value) if isinstance(excinfo.value, ValuesError) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self):
+        return self.file, 0, f"{self.parent.path.name}: values after the last cell"
+
+
+class ValuesError(Exception):
+    """An assertion of a values file failed in the kernel."""
 
 
 @pytest.hookimpl(wrapper=True)

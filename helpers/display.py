@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from IPython.display import Markdown, display
 from PIL import Image
 
-from . import facts, knobs
+from . import explore, facts, knobs
 from .plotting import Picture
 from .store import locked, write_whole
 from .validate import one_of, require
@@ -117,7 +117,12 @@ def show(
     bundle: dict[str, Any] = {"image/png": png, "text/plain": alt}
     if picture.interactive is not None:
         bundle["application/vnd.plotly.v1+json"] = plotly_json(picture.interactive)
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt}, "figure": name})
+    metadata: dict[str, Any] = {"image/png": {"alt": alt}, "figure": name}
+    if picture.explorable is not None:
+        metadata["explorable"] = asdict(picture.explorable)
+        for have, more in zip((bundle, metadata), explore.live_view(picture.explorable), strict=True):
+            have |= more
+    display(bundle, raw=True, metadata=metadata)
     display(Markdown(f"*{picture.caption}*"))
     if _course.figures_dir is not None:
         write(png, name, alt)

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Explorable:
+    """The live version of a picture (``helpers/explore``).
+
+    Attributes:
+        module: its name.
+        state: key -> value, where the dials and what is dragged stand at first. Plain JSON.
+        dials: labels and ranges, as ``helpers.explore.explorable`` writes them. Plain JSON.
+    """
+
+    module: str
+    state: dict[str, Any]
+    dials: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Picture:
     """A figure with everything that is shown beside it, made where it is drawn: words and drawing share their data.
 
@@ -28,6 +43,7 @@ class Picture:
         alt: what is to be seen, in eight words or more, for whoever cannot see it.
         caption: one visible sentence.
         interactive: a plotly figure to go with it. JupyterLab shows it when the mouse enters the picture.
+        explorable: the live version, which JupyterLab shows in place of the picture.
 
     Raises:
         ValueError: on a name of another form, a short alternative text, or no caption.
@@ -38,6 +54,7 @@ class Picture:
     alt: str
     caption: str
     interactive: Any = None
+    explorable: Explorable | None = None
 
     def __post_init__(self) -> None:
         form = bool(re.fullmatch(r"0[1-6]_[a-z0-9_]+", self.name))

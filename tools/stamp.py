@@ -14,6 +14,7 @@ from typing import Any
 
 from helpers.store import write_whole
 
+from . import minutes
 from .common import Stop, say
 from .format import unformatted
 from .project import Project, read_json
@@ -159,12 +160,14 @@ LOCALLY = "- **Locally**, `python3 tasks.py lab`. Some figures become interactiv
 def readme_blocks(project: Project) -> dict[str, str]:
     """The generated parts of the README: name of the comment around it -> text."""
     table, url = project.table, address(project.table)
-    titles = ["", "Notebook", "Minutes", *(["Open"] if url else [])]
+    titles = ["", "Notebook", "Minutes: main path + exercises + Deeper", *(["Open"] if url else [])]
     rows = [f"| {' | '.join(titles)} |".replace("|  |", "| |"), "| --- " * len(titles) + "|"]
     for entry in table["notebooks"]:
         name = f"[{entry['title']}](notebooks/{entry['file']})"
         badges = f" {badge_links(table, entry['file'])} |" if url else ""
-        rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {entry['minutes']} |{badges}")
+        took = minutes.of(project.root / "notebooks" / entry["file"])
+        shown = f"{took['main']} + {took['exercises']} + {took['deeper']}"
+        rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {shown} |{badges}")
     files = {entry["number"]: entry["file"] for entry in table["notebooks"]}
     claims = ["| Claim | Verdict | Notebook |", "| --- | --- | --- |"]
     for claim in read_json(project.root / "helpers" / "data" / "claims.json"):
@@ -203,6 +206,14 @@ def citation(table: Table) -> str:
     return "".join(f"{key}: {text}\n".replace(": \n", ":\n") for key, text in fields.items() if text)
 
 
+def with_minutes(promise: str, found: dict[str, int]) -> str:
+    """A notebook's opening with its minutes between the comments that mark their place."""
+    return re.sub(
+        r"(<!-- minutes -->).*?(<!-- /minutes -->)",
+        lambda m: f"{m.group(1)}{minutes.sentence(found)}{m.group(2)}", promise, flags=re.S,
+    )  # fmt: skip
+
+
 def stamped_notebook(path: Path, project: Project) -> str:
     """The text of a notebook with its generated cells current; the file's own text when nothing changes."""
     notebook = read_json(path)
@@ -214,6 +225,8 @@ def stamped_notebook(path: Path, project: Project) -> str:
     }
     changed = False
     cells = {cell["id"]: cell for cell in notebook["cells"]}
+    if "promise" in cells:
+        generated["promise"] = with_minutes("".join(cells["promise"]["source"]), minutes.minutes(notebook["cells"]))
     for name, text in generated.items():
         if name not in cells:
             raise Stop(f"{path.name} has no cell with the id {name!r}: add one, and stamp writes its text.")

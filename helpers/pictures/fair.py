@@ -11,13 +11,59 @@ import numpy as np
 from ..plotting import INK, MUTED, Picture, color, label, line
 
 if TYPE_CHECKING:
-    from ..race import Result
+    from ..race import Band, Result
 
 FLAT = 0.05
 """A rise of the loss, in nats per character, that the text of the picture calls flat."""
 
 SMALL = {"fontsize": 8, "ha": "center", "va": "top"}
 LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+
+def lap(name: str, bands: Sequence[Band], live: Sequence[Result], distances: Sequence[int]) -> Picture:
+    """One lap of the race: loss by length of context, and recall by distance.
+
+    Args:
+        name: of the picture, "04_race".
+        bands: recorded contenders: the shade spans the seeds, the line is their mean.
+        live: what was trained here: large open markers.
+        distances: tokens from the marker to the question, one per depth, in windows of the longest length.
+    """
+    own = bands[0].settings
+    short, far = own.lengths[0], own.lengths[-1]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), width_ratios=(1.15, 1), layout="constrained")
+    for ax, x in ((left, own.lengths), (right, distances)):
+        for band in bands:
+            scheme = band.name.partition("[")[0]
+            if ax is left:
+                seeds = np.array([band.values(n) for n in own.lengths])  # (lengths, seeds)
+            else:
+                seeds = 100 * np.array([run.recall[far].numpy() for run in band.results]).T  # (depths, seeds)
+            ax.fill_between(x, seeds.min(1), seeds.max(1), color=color(scheme), alpha=0.22, lw=0)
+            ax.plot(x, seeds.mean(1), **line(scheme, markersize=4, label=label(scheme)))
+        for run in live:
+            scheme = run.name.partition("[")[0]
+            y = [run.last[n] for n in own.lengths] if ax is left else 100 * run.recall[far].numpy()
+            ax.plot(x, y, **line(scheme, linestyle="none", markersize=9, markerfacecolor="none", label="trained here"))
+        ax.axvline(short, color=MUTED, lw=0.9, ls="--", zorder=0)
+        ax.set_xscale("log", base=2)
+        ax.minorticks_off()
+    left.set_xticks(own.lengths, [str(n) for n in own.lengths])
+    right.set_xticks(ticks := [2**n for n in range(5, 10)], [str(t) for t in ticks])
+    right.axhline(100 / own.markers, color=MUTED, lw=0.9, ls="--", zorder=0)
+    left.set(xlabel="context length (tokens)", ylabel="nats per character", title="Loss on text")
+    right.set(xlabel="tokens from marker to question", ylabel="recalled, %", ylim=(0, 104), title=f"Recall at {far}")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    losses = "; ".join(
+        f"{label(band.name.partition('[')[0])} {band.center(short):.1f} and {band.center(far):.1f}" for band in bands
+    )
+    return Picture(
+        fig,
+        name,
+        alt=f"Loss in windows of {short} and of {far}: {losses}. Beside it, recall at {far} by distance.",
+        caption=f"Shades span {len(bands[0].results)} recorded seeds of the chosen setting, {own.steps:,} steps; large "
+        f"markers: trained here. Dashed: the trained length, and chance.",
+    )
 
 
 def cloud(

@@ -107,6 +107,22 @@ def settings(scheme: str) -> TextAndRecall:
     return dataclasses.replace(race.PRESETS["fair"], lr=chosen(scheme)[1])
 
 
+def lap(scheme: str, seed: int = 0, device: str = "cpu", preset: str = "quick") -> list[Result]:
+    """A notebook's lap: the chosen setting of a scheme, trained here. One result; none, and a line that says what to
+    install, if the text is missing.
+
+    Args:
+        scheme: a key of :data:`SETTINGS`.
+        seed: of weights and batches.
+        device: "cpu" or "cuda".
+        preset: "quick" trains as the search did, "full" four times as long.
+    """
+    contender, own = chosen(scheme)[0], settings(scheme)
+    if one_of("preset", preset, ("quick", "full")) == "full":
+        own = dataclasses.replace(own, steps=own.steps * LONGER)
+    return race.run_if_possible(contender, seed=seed, device=device, settings=own)
+
+
 def band(scheme: str, longer: bool = False) -> race.Band:
     """The fresh seeds of a scheme at its chosen setting, at the budget of the search or at four times that."""
     contender, rate = chosen(scheme)

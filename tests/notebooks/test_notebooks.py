@@ -22,7 +22,7 @@ PROJECT = Project(ROOT)
 TABLE = PROJECT.table
 FILES = PROJECT.all()
 TAGS = {
-    *("parameters", "setup", "exercise", "check", "hide-input"),
+    *("parameters", "setup", "exercise", "check", "guess", "hide-input"),
     *("nbval-ignore-output", "nbval-check-output", "nbval-skip"),
 }
 PARAMETERS = {
@@ -253,7 +253,7 @@ def test_code_is_readable(path):
     nb = read(path)
     for cell in nb.code:
         for line in cell["source"].splitlines():
-            assert len(line) <= 120, f"cell {cell['id']}: {line[:60]}..."
+            assert len(line) <= 88, f"cell {cell['id']}: {line[:60]}..."
         assert "Out[" not in cell["source"] and "tqdm" not in cell["source"], cell["id"]
         assert not re.search(r"(?m)^\s*%(?:time|timeit|matplotlib|config)", cell["source"]), cell["id"]
 

@@ -7,13 +7,14 @@ import re
 
 import pytest
 
-from tests.notebook_code import FILES, cells, section
+from tests.notebook_code import FILES, ROOT, cells
 
 
 @functools.cache
 def rows() -> list[tuple[str, str]]:
     """(term, meaning) of the glossary; several terms of one row share its meaning."""
-    table = re.findall(r"(?m)^\| (?!term)([^|-][^|]*?) \| (.+?) \|$", section("01", "Glossary"))
+    page = (ROOT / "GLOSSARY.md").read_text(encoding="utf-8")
+    table = re.findall(r"(?m)^\| (?!term)([^|-][^|]*?) \| (.+?) \|$", page)
     return [(term, meaning) for terms, meaning in table for term in terms.split(", ")]
 
 
@@ -29,15 +30,15 @@ def test_the_glossary_gives_each_term_one_meaning():
 
 @pytest.mark.parametrize("term", [term for term, _ in rows()])
 def test_every_entry_of_the_glossary_is_used(term):
-    """In the text or the code of some notebook, outside the glossary itself."""
-    text = " ".join(cell["source"] for n in FILES for cell in cells(n) if cell["id"] != "glossary")
+    """In the text or the code of some notebook, whatever it is."""
+    text = " ".join(cell["source"] for n in FILES for cell in cells(n))
     assert used(term, text.replace("_", " ") if "_" not in term else text)
 
 
 @pytest.mark.parametrize("number", FILES)
 def test_the_opening_links_to_the_glossary(number):
     opening = next(c["source"] for c in cells(number)[1:] if c["type"] == "markdown")
-    links = re.search(r"\[[^\]]*glossary[^\]]*\]\((?:01_position_problem\.ipynb)?#Glossary\)", opening, re.I)
+    links = re.search(r"\[[^\]]*glossary[^\]]*\]\(\.\./GLOSSARY\.md\)", opening, re.I)
     assert links, "say where the words are explained"
 
 

@@ -34,9 +34,9 @@ MAY_IMPORT = {
     "explain": "validate encodings",
     "facts": "",
     "knobs": "validate",
-    "display": "validate store plotting facts knobs",
+    "explore": "validate encodings plotting explain",
+    "display": "validate store plotting facts knobs explore",
     "pictures": "lazy validate encodings corpus plotting explain",
-    "explore": "validate encodings plotting",
     "scorecard": "validate encodings model",
     "exercises": "validate encodings model pretrained scorecard",
 }
