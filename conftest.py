@@ -7,7 +7,6 @@ One execution serves both. nbval compares what a cell prints and the alternative
 from __future__ import annotations
 
 import os
-import pathlib
 from collections import Counter
 
 import pytest
@@ -50,8 +49,8 @@ def pytest_collectstart(collector):
     from tools import sameness
 
     collector.skip_compare += (sameness.PLOTLY,)  # dictionaries of floats: compared below instead
-    values = pathlib.Path(__file__).parent / "tests" / "notebooks" / f"values_{collector.path.name[:2]}.py"
-    if values.exists() and collector.path.parent.name == "notebooks":
+    values = collector.path.parents[1] / "tests" / "notebooks" / f"values_{collector.path.name[:2]}.py"
+    if values.exists():
         collect = collector.collect
         collector.collect = lambda: [*collect(), Values.from_parent(collector, name=values.stem, file=values)]
 

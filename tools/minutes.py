@@ -13,14 +13,14 @@ from typing import Any
 
 AFTER = ("claims, checked", "exercises", "from memory", "summary", "references")
 NOT_PROSE = (
-    r"```.*?```", r"\$\$.*?\$\$", r"\$[^$\n]*\$", r"<details>.*?</details>", r"<[^>]+>", r"https?://\S+",
-    r"!?\[[^\]]*\]\([^)]*\)",
+    r"<!-- minutes -->.*?<!-- /minutes -->", r"```.*?```", r"\$\$.*?\$\$", r"\$[^$\n]*\$", r"<details>.*?</details>",
+    r"<[^>]+>", r"https?://\S+", r"!?\[[^\]]*\]\([^)]*\)",
 )  # fmt: skip
 EXERCISE = re.compile(r"(?m)^\*\*\d\.\d[^\n]*?\b(\d+) minutes")
 
 
 def words(markdown: str) -> int:
-    """Words of prose: no code, formulas, folded answers, tags, addresses or links."""
+    """Words of prose: not the minutes themselves, no code, formulas, folded answers, tags, addresses or links."""
     for pattern in NOT_PROSE:
         markdown = re.sub(pattern, " ", markdown, flags=re.S)
     return len(re.findall(r"[A-Za-z][\w'-]*", markdown))

@@ -165,7 +165,8 @@ def readme_blocks(project: Project) -> dict[str, str]:
     for entry in table["notebooks"]:
         name = f"[{entry['title']}](notebooks/{entry['file']})"
         badges = f" {badge_links(table, entry['file'])} |" if url else ""
-        took = minutes.of(project.root / "notebooks" / entry["file"])
+        notebook = stamped_notebook(project.root / "notebooks" / entry["file"], project)
+        took = minutes.minutes(json.loads(notebook)["cells"])
         shown = f"{took['main']} + {took['exercises']} + {took['deeper']}"
         rows.append(f"| {int(entry['number'])} | **{name}**. {entry['promise']} | {shown} |{badges}")
     files = {entry["number"]: entry["file"] for entry in table["notebooks"]}
@@ -225,14 +226,17 @@ def stamped_notebook(path: Path, project: Project) -> str:
     }
     changed = False
     cells = {cell["id"]: cell for cell in notebook["cells"]}
-    if "promise" in cells:
-        generated["promise"] = with_minutes("".join(cells["promise"]["source"]), minutes.minutes(notebook["cells"]))
     for name, text in generated.items():
         if name not in cells:
             raise Stop(f"{path.name} has no cell with the id {name!r}: add one, and stamp writes its text.")
         if "".join(cells[name]["source"]) != text:
             cells[name]["source"] = text.splitlines(keepends=True)
             changed = True
+    if "promise" in cells:  # last: the generated cells count
+        promise = "".join(cells["promise"]["source"])
+        said = with_minutes(promise, minutes.minutes(notebook["cells"]))
+        cells["promise"]["source"] = said.splitlines(keepends=True)
+        changed |= said != promise
     if not changed:
         return path.read_text(encoding="utf-8")
     return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
