@@ -7,16 +7,19 @@ version in its place.
 
 ``NAME.js`` is a plain ES module that exports its pure functions and, as default, ``{render({model, el})}``. It computes
 in the browser, needs no kernel, and gets every label and range from the Python file. A test evaluates its functions
-against :mod:`helpers.encodings`. What several modules need (dials, axes, styles) stands in ``kit.js``.
+against :mod:`helpers.encodings`. What several modules need (dials, axes, styles) stands in ``kit.js``. Data that a
+module carries with it stand in ``NAME.data.json`` (made by ``tools/explore_data.py``): its constant ``DATA``.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
 import re
 import sys
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +114,16 @@ def __getattr__(name: str) -> Callable[..., Picture]:
     return getattr(importlib.import_module(f"{__name__}.{name}"), name)
 
 
+class _Functions(types.ModuleType):
+    """Importing the file NAME puts its function here. Python by itself would put the module in the function's place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, getattr(value, name, value) if isinstance(value, types.ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Functions
+
+
 # --------------------------------------------------------------------------------------------------- the live version
 
 
@@ -132,11 +145,20 @@ def somebody_looks() -> bool:
 
 
 @functools.cache
+def data(name: str) -> Any:
+    """What ``NAME.data.json`` holds; None without such a file."""
+    path = FOLDER / f"{name}.data.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+@functools.cache
 def source(name: str) -> str:
-    """The JavaScript of an explorable as one module: what it imports of kit.js is written in front of it."""
+    """The JavaScript of an explorable as one module: kit.js and its data are written in front of it."""
     own = (FOLDER / f"{name}.js").read_text(encoding="utf-8")
     kit = (FOLDER / "kit.js").read_text(encoding="utf-8")
-    return re.sub(r"(?m)^export (?!default)", "", kit) + re.sub(r'(?ms)^import \{[^}]*\} from "\./kit\.js";\n', "", own)
+    own = re.sub(r'(?ms)^import \{[^}]*\} from "\./kit\.js";\n', "", own)
+    carried = "" if data(name) is None else f"const DATA = {json.dumps(data(name), separators=(',', ':'))};\n"
+    return re.sub(r"(?m)^export (?!default)", "", kit) + carried + own
 
 
 @functools.cache
