@@ -23,6 +23,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -81,6 +82,17 @@ class Text:
 Dial = Slider | Choice | Text
 
 
+def checked(dials: Sequence[Dial], **state: Any) -> dict[str, Any]:
+    """The state, or a ValueError on a dial without a value or a value that its dial cannot take.
+
+    The first line of every NAME: nothing is computed from a value that is no number.
+    """
+    for dial in dials:
+        require(dial.key in state, "state", sorted(state), f"there is a dial {dial.key!r}: give its value.")
+        dial.check(state[dial.key])
+    return state
+
+
 def explorable(
     name: str, dials: Sequence[Dial], state: dict[str, Any], fig: plt.Figure, picture: str, alt: str, caption: str
 ) -> Picture:
@@ -93,11 +105,9 @@ def explorable(
         fig, picture, alt, caption: the still twin at this state: ``Picture``'s fig, name, alt, caption.
 
     Raises:
-        ValueError: on a dial without a value, or a value that its dial cannot take.
+        ValueError: as :func:`checked`.
     """
-    for dial in dials:
-        require(dial.key in state, "state", sorted(state), f"{name} has a dial {dial.key!r}: give its value.")
-        dial.check(state[dial.key])
+    checked(dials, **state)
     live = Explorable(name, dict(state), [{"kind": type(d).__name__.lower(), **asdict(d)} for d in dials])
     return Picture(fig, picture, alt, caption, explorable=live)
 
@@ -109,9 +119,16 @@ def names() -> list[str]:
 
 def __getattr__(name: str) -> Callable[..., Picture]:
     """``explore.NAME`` is the function NAME of the file NAME.py (PEP 562)."""
-    if name.startswith("_") or not (FOLDER / f"{name}.py").is_file():
+    if name.startswith("_") or not (FOLDER / f"{name}.js").is_file():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return getattr(module(name), name)
+
+
+def module(name: str) -> ModuleType:
+    """The file NAME.py. Importing it puts the module into this package under the name that the function shall have."""
+    found = importlib.import_module(f"{__name__}.{name}")
+    globals()[name] = getattr(found, name)
+    return found
 
 
 class _Functions(types.ModuleType):
