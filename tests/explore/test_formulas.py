@@ -1,17 +1,15 @@
 """What the browser computes is what helpers computes: node evaluates the modules' functions on a grid of states.
 
-A module that exports a function has rows here; ``test_every_exported_function_is_compared`` looks after that.
+Functions, their twins and where they are compared: ``rows.py``. Every exported function has a row there.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -20,13 +18,16 @@ import torch
 
 from helpers import explore, plotting
 from helpers.explore._hash import hashed
+from tests.explore import rows
+
+NAMES = [name for name in explore.names() if hasattr(rows, name)]
 
 RUN = """
 import * as module from "./module.mjs";
 let text = "";
 for await (const part of process.stdin) text += part;
-const answers = JSON.parse(text).map(([name, args]) => (typeof module[name] === "function" ? module[name](...args) : module[name]));
-process.stdout.write(JSON.stringify(answers));
+const value = ([name, args]) => (typeof module[name] === "function" ? module[name](...args) : module[name]);
+process.stdout.write(JSON.stringify(JSON.parse(text).map(value)));
 """
 
 
@@ -54,15 +55,6 @@ def evaluate(node, tmp_path):
     return run
 
 
-def grid(**values: list) -> list[list]:
-    """Every combination, as lists of arguments."""
-    return [list(chosen) for chosen in itertools.product(*values.values())]
-
-
-def rows(name: str) -> list[tuple[str, list[list]]]:
-    return ROWS[name]
-
-
 def plain(value):
     """A result of the Python side as plain lists and numbers; minus infinity is null, as in JSON."""
     if isinstance(value, torch.Tensor):
@@ -78,19 +70,9 @@ def same(found, expected) -> bool:
     return found == expected
 
 
-# Explorable -> its exported functions -> the Python function, and the arguments to compare at.
-ROWS = {
-    "two_arrows": lambda m: {
-        "turned": (m.turned, grid(norm=[1, 0.8], angle=[-3, 0, 0.6], position=[0, 7, 20], theta=[0, 0.3, 1.5])),
-        "logit": (m.logit, grid(m=[0, 5, 20], n=[0, 2], theta=[0, 0.35, 1.5], q_angle=[0.6, -2], k_angle=[0.1, 3])),
-    },
-}
-
-
-@pytest.mark.parametrize("name", explore.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_browser_computes_what_python_computes(name, evaluate):
-    assert name in ROWS, f"{name}: give its functions rows in ROWS"
-    functions = ROWS[name](explore.module(name))
+    functions = getattr(rows, name)(explore.module(name))
     calls = [(function, list(args)) for function, (_, arguments) in functions.items() for args in arguments]
     expected = [plain(twin(*args)) for twin, arguments in functions.values() for args in arguments]
     found = evaluate(name, calls)
@@ -98,16 +80,16 @@ def test_the_browser_computes_what_python_computes(name, evaluate):
         assert same(theirs, ours), f"{function}({args}): JavaScript {theirs}, Python {ours}"
 
 
-@pytest.mark.parametrize("name", explore.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_every_exported_function_is_compared(name):
     text = (explore.FOLDER / f"{name}.js").read_text(encoding="utf-8")
     exported = set(re.findall(r"(?m)^export (?:async )?function (\w+)", text))
     exported |= set(re.findall(r"(?m)^export const (\w+) = \(", text))
-    missing = exported - set(ROWS[name](explore.module(name)))
+    missing = exported - set(getattr(rows, name)(explore.module(name)))
     assert exported and not missing, f"{name}: no rows for {missing}"
 
 
-@pytest.mark.parametrize("name", explore.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_bundle_is_one_module_that_fetches_nothing(name, node, tmp_path):
     text = explore.source(name)
     (tmp_path / "bundle.mjs").write_text(text, encoding="utf-8")
@@ -118,7 +100,7 @@ def test_the_bundle_is_one_module_that_fetches_nothing(name, node, tmp_path):
     assert set(re.findall(r"https?://[^\s\"'`]+", text)) <= {"http://www.w3.org/2000/svg"}
 
 
-@pytest.mark.parametrize("name", explore.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_module_imports_from_the_kit_what_it_uses_and_nothing_else(name):
     text = (explore.FOLDER / f"{name}.js").read_text(encoding="utf-8")
     imports = re.findall(r'(?ms)^import \{([^}]*)\} from "\./kit\.js";\n', text)
