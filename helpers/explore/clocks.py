@@ -7,12 +7,13 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from ..encodings.sinusoidal import sinusoidal_frequencies, sinusoidal_table
+from ..encodings.sinusoidal import dot_product_by_distance, sinusoidal_frequencies, sinusoidal_table
 from ..plotting import INK, MUTED, Picture, color
 from . import Slider, checked, explorable
 
+FARTHEST = 1000  # the last position
 DIALS = (
-    Slider("position", "position", 0, 1000),
+    Slider("position", "position", 0, FARTHEST),
     Slider("width", "width d", 4, 16, 2),
     Slider("base", "base", 2, 1_000_000, log=True),
 )
@@ -27,6 +28,15 @@ def hands(position: float, width: int, base: float) -> list[list[float]]:
 def periods(width: int, base: float) -> list[float]:
     """Positions that each hand needs for a full turn."""
     return (2 * math.pi / sinusoidal_frequencies(width, base)).tolist()
+
+
+def nearest(position: int, width: int, base: float) -> tuple[int, float]:
+    """The other position up to 1000 whose row is nearest to this one's, and the norm of the difference of the rows."""
+    offsets = torch.arange(1, FARTHEST + 1)
+    squares = width - 2 * dot_product_by_distance(offsets, width, base)
+    possible = (position + offsets <= FARTHEST) | (position - offsets >= 0)
+    best = int(squares.masked_fill(~possible, math.inf).argmin()) + 1
+    return position + best if position + best <= FARTHEST else position - best, squares[best - 1].clamp(0).sqrt().item()
 
 
 def spoken(period: float) -> str:
@@ -66,9 +76,11 @@ def clocks(position: int = 50, width: int = 8, base: float = 10_000) -> Picture:
         line[0].set_ylabel(f"position {at}", fontsize=9)
     fig.suptitle("Positions for a full turn", x=0.5, fontsize=10)
     numbers = ", ".join(f"{value:.2f}" for value in sum(hands(position, width, base), []))
+    other, apart = nearest(position, width, base)
     alt = (
         f"{len(turns)} clocks for base {base:g}, whose hands start at twelve and run clockwise; a full turn takes from "
-        f"{spoken(turns[0])} to {spoken(turns[-1])} positions. At position {position} the tips are at {numbers}."
+        f"{spoken(turns[0])} to {spoken(turns[-1])} positions. At position {position} the tips are at {numbers}. "
+        f"Of all positions to {FARTHEST:,}, {other} has the nearest row, {apart:.2f} away."
     )
     caption = "The tip of hand i stands at (sin, cos): across and up. Those two numbers are channels 2i and 2i + 1."
     return explorable("clocks", DIALS, state, fig, "02_explore_clocks", alt, caption)

@@ -136,7 +136,7 @@ const CSS = `
 .explore { color-scheme: light; font: 15px/1.45 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #333;
   background: #fff; width: 100%; max-width: 760px; padding: 10px 12px; box-sizing: border-box; text-align: left; }
 .explore * { box-sizing: border-box; }
-.explore .dials { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 220px), 1fr)); gap: 6px 22px; }
+.explore .dials { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 165px), 1fr)); gap: 6px 22px; }
 .explore .dials > .wide { grid-column: 1 / -1; }
 .explore .dial { display: block; margin: 0; padding: 0; border: 0; min-width: 0; font: inherit; color: inherit; }
 .explore .dial legend { padding: 0; font: inherit; }
@@ -148,15 +148,18 @@ const CSS = `
 .explore .options label { display: inline-flex; align-items: center; gap: 5px; min-height: 26px; margin: 0; font: inherit; }
 .explore .options input { margin: 0; accent-color: #0173b2; }
 .explore .figure { display: flex; flex-wrap: wrap; gap: 8px 16px; margin-top: 10px; }
-.explore .figure > svg { flex: 1 1 320px; min-width: 0; max-width: 100%; height: auto; }
+.explore .figure > svg { min-width: 0; max-width: 100%; height: auto; }
 .explore svg text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #333; }
 .explore svg .title { font-weight: 600; }
-.explore .handle { cursor: grab; outline: none; touch-action: none; }
+.explore .handle { cursor: grab; outline: none; touch-action: none; user-select: none; -webkit-user-select: none; }
 .explore .handle:active { cursor: grabbing; }
 .explore .handle .ring { fill: none; stroke: transparent; stroke-width: 2.5; }
 .explore .handle:focus-visible .ring { stroke: #000; }
+.explore button { font: inherit; padding: 2px 12px; min-height: 30px; color: #1a1a1a; background: #f3f5f7; border: 1px solid #888;
+  border-radius: 4px; cursor: pointer; }
+.explore .buttons { display: flex; flex-wrap: wrap; gap: 6px 10px; flex: 1 1 100%; }
 .explore :is(input, select, button):focus-visible { outline: 2.5px solid #000; outline-offset: 1px; }
-.explore .say { margin: 8px 0 0; min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.explore .say { margin: 8px 0 0; font-variant-numeric: tabular-nums; }
 @media (prefers-reduced-motion: no-preference) { .explore .glides { transition: transform 0.18s; } }`;
 
 /** The frame of an explorable: dials from the model's list, room for the drawing, a line that says the numbers.
@@ -207,8 +210,11 @@ export function stage({ model, el, label, dragged = [] }) {
     const events = [...list.map((dial) => dial.key), ...dragged].map((key) => `change:${key}`);
     events.forEach((event) => model.on(event, changed));
     all();
+    const observer = new ResizeObserver(changed);
+    observer.observe(figure);
     return () => {
       events.forEach((event) => model.off(event, changed));
+      observer.disconnect();
       clearTimeout(rest);
       root.remove();
     };
@@ -265,18 +271,30 @@ const BUILD = {
 
 // ------------------------------------------------------------------------------------------------ panels and axes
 
-/** An SVG of width x height units (about pixels: keep width near 360, panels stand side by side or below each other). */
-export function panel(figure, { width = 360, height = 280, label }) {
-  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label });
+/** An SVG of width x height units, which are about pixels: two panels of 360 stand side by side or below each other.
+ *
+ * basis: the width in pixels from which on a panel wants a line of its own; most: it never gets wider.
+ * Without a width it takes the whole line: call fit() before drawing, and read plot.width.
+ */
+export function panel(figure, { width = 0, height = 280, label, basis = 320, most = null }) {
+  const root = svg("svg", { role: "group", "aria-label": label });
+  root.style.flex = `1 1 ${width ? `${basis}px` : "100%"}`;
+  if (most) root.style.maxWidth = `${most}px`;
   const back = svg("g"), front = svg("g"); // drawn anew each time; handles, which stay
   root.append(back, front);
   figure.append(root);
+  const plot = { root, back, front, width, height, place, fit };
+  function fit() {
+    if (!width) plot.width = Math.max(320, figure.clientWidth || 720);
+    root.setAttribute("viewBox", `0 0 ${plot.width} ${height}`);
+  }
+  fit();
   /** Where an event is, in the panel's units. */
-  const place = (event) => {
+  function place(event) {
     const box = root.getBoundingClientRect();
-    return [((event.clientX - box.left) * width) / box.width, ((event.clientY - box.top) * height) / box.height];
-  };
-  return { root, back, front, width, height, place };
+    return [((event.clientX - box.left) * plot.width) / box.width, ((event.clientY - box.top) * height) / box.height];
+  }
+  return plot;
 }
 
 /** Empty the panel, draw axes, and give back what draws in them.
@@ -286,7 +304,7 @@ export function panel(figure, { width = 360, height = 280, label }) {
  * box(x0, x1, y0, y1, attributes). at(x, y) gives panel units; value(px, py) the data units back.
  */
 export function axes(plot, { x, y, title = "", margin = {} }) {
-  const edge = { left: 48, right: 12, top: title ? 26 : 10, bottom: 42, ...margin };
+  const edge = { left: 54, right: 14, top: title ? 26 : 10, bottom: 42, ...margin };
   const [left, right] = [edge.left, plot.width - edge.right];
   const [top, bottom] = [edge.top, plot.height - edge.bottom];
   const scale = (axis, from, to) => {
@@ -319,7 +337,7 @@ export function axes(plot, { x, y, title = "", margin = {} }) {
   if (x.label) words(x.label, { x: (left + right) / 2, y: bottom + 36, "text-anchor": "middle" });
   if (y.label) {
     const middle = (top + bottom) / 2;
-    words(y.label, { x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})` });
+    words(y.label, { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` });
   }
   const at = (u, v) => [sx.go(u), sy.go(v)];
   const points = (xs, ys) => xs.map((u, i) => `${i ? "L" : "M"}${sx.go(u).toFixed(2)} ${sy.go(ys[i]).toFixed(2)}`);

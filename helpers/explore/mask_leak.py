@@ -17,7 +17,7 @@ DIALS = (
     Slider("words", "words", 2, 16),
     Choice("first", "the first is", FIRSTS),
     Choice("causal", "mask", MASKS),
-    Slider("pull", "logit of the first above the others", -3, 3, 0.25),
+    Slider("pull", "extra logit of the first", -3, 3, 0.25),
 )
 
 

@@ -143,7 +143,7 @@ def _strips(ax: plt.Axes, words: Sequence[str], outputs: Tensor):
     """Each word with its output as a column, then the mean of all."""
     gap = torch.full((1, WIDTH), math.nan, dtype=torch.float64)
     columns = torch.cat([outputs, gap, outputs.mean(0, keepdim=True)]).T.numpy()
-    image = ax.imshow(columns, cmap=DIVERGING, vmin=-1.5, vmax=1.5, aspect="auto", interpolation="nearest")
+    image = ax.imshow(columns, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
     for place, word in enumerate([*words, "", "mean"]):
         ax.text(place, -0.9, word if len(word) < 11 else f"{word[:9]}…", ha="center", va="bottom", color=INK)
     ax.tick_params(axis="x", length=0)

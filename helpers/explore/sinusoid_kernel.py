@@ -91,4 +91,4 @@ def sinusoid_kernel(width: int = 64, base: float = 10_000, position: int = 20, o
 def drawn(width: int) -> list[int]:
     """The pairs whose waves are drawn: at most five, evenly from the fastest to the slowest."""
     pairs, lanes = width // 2, min(5, width // 2)
-    return [round(lane * (pairs - 1) / (lanes - 1)) for lane in range(lanes)]
+    return [(2 * lane * (pairs - 1) + lanes - 1) // (2 * (lanes - 1)) for lane in range(lanes)]
