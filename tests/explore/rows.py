@@ -16,20 +16,6 @@ def grid(**values: list) -> list[list]:
     return [list(chosen) for chosen in itertools.product(*values.values())]
 
 
-def rope_logit(m):
-    where = grid(head_dim=[8, 64, 256], base=[10, 10_000, 1e7])
-    return {
-        "frequencies": (m.rope_frequencies, where),
-        "phases": (m.phases, grid(content=m.CONTENTS, head_dim=[8, 64], base=[500, 10_000], aim=[1, 900])),
-        "logits": (
-            lambda distances, *rest: m.logits(torch.tensor(distances, dtype=torch.float64), *rest),
-            grid(distances=[[1, 17, 4096]], content=m.CONTENTS, head_dim=[8, 128], base=[10_000, 5e5], aim=[100]),
-        ),
-        "unfinished": (m.unfinished, [[*dials, length] for dials in where for length in (128, 4096, 131_072)]),
-        "grid": (m.grid, grid(length=[128, 4096, 131_072])),
-    }
-
-
 # ---------------------------------------------------------------------------------------------------------------- 01
 
 
@@ -95,6 +81,20 @@ def sinusoid_kernel(m):
 
 
 # ---------------------------------------------------------------------------------------------------------------- 04
+
+
+def rope_logit(m):
+    where = grid(head_dim=[8, 64, 256], base=[10, 10_000, 1e7])
+    return {
+        "frequencies": (m.rope_frequencies, where),
+        "phases": (m.phases, grid(content=m.CONTENTS, head_dim=[8, 64], base=[500, 10_000], aim=[1, 900])),
+        "logits": (
+            lambda distances, *rest: m.logits(torch.tensor(distances, dtype=torch.float64), *rest),
+            grid(distances=[[1, 17, 4096]], content=m.CONTENTS, head_dim=[8, 128], base=[10_000, 5e5], aim=[100]),
+        ),
+        "unfinished": (m.unfinished, [[*dials, length] for dials in where for length in (128, 4096, 131_072)]),
+        "grid": (m.grid, grid(length=[128, 4096, 131_072])),
+    }
 
 
 def two_arrows(m):
