@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "validate": "",
     "progress": "",
     "lazy": "",
+    "check_encoding": "",
     "encodings": "validate",
     "model": "validate encodings",
     "store": "validate",
