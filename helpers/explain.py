@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .encodings import RotaryParameters, from_config, layer_types
+from .encodings import NoEncoding, RotaryParameters, from_config, layer_types
 from .encodings.config import (
     NO_KEYS,
     T5_FAMILY,
@@ -28,6 +28,7 @@ from .encodings.config import (
 )
 from .encodings.extension import rotations, temperature_factor
 from .encodings.rope import rope_frequencies
+from .encodings.temperature import PositionTemperature
 from .validate import positive_int, require
 
 TICKS = (300, 100, 32, 10, 4, 1, 0.3, 0.1)
@@ -451,3 +452,73 @@ def _numbers(text: Mapping[str, Any], family: str, layer_type: str) -> int:
         if text.get("attention_k_eq_v"):
             keys = text.get("num_global_key_value_heads") or keys
     return 2 * keys * width
+
+
+# ------------------------------------------------------------------------------------------------------ a row per model
+
+NAMES = {
+    "default": "plain", "linear": "PI", "dynamic": "dynamic NTK", "yarn": "YaRN", "longrope": "LongRoPE",
+    "llama3": "Llama 3", "proportional": "p-RoPE",
+}  # fmt: skip
+"""Kinds of rotation, as a table prints them."""
+
+
+def in_use(config: Mapping[str, Any] | str | os.PathLike) -> dict[str, str]:
+    """What one configuration says of its positions: a row of a table, in words.
+
+    Columns: base; rule, with its factor; channels of a head that turn; layers without positions; layers with a window,
+    and its tokens; temperature; the longest length that the file is meant for. Where rotated layers differ, " / "
+    stands between them, in the order of the first layer of each type. ValueError as
+    :func:`~helpers.encodings.from_config`.
+    """
+    text = language_model(read_config(config))
+    types = layer_types(text)
+    first = "encoder" if model_family(text) in T5_FAMILY else None
+    found = {t: from_config(text, layer_type=first or t) for t in dict.fromkeys(types) if t not in NO_KEYS}
+    turning = {t: each for t, each in found.items() if isinstance(each, RotaryParameters)}
+    still = {t for t, each in found.items() if isinstance(each, NoEncoding | PositionTemperature)}
+    kinds = [type(each).__name__ for t, each in found.items() if t not in turning and t not in still]
+    other = ["T5, per layer" if kind == "PerLayer" else kind for kind in kinds]  # UMT5's
+    lengths = [_meant_for(p) for p in turning.values()] + [value(text, "max_position_embeddings")]
+    longest = max((n for n in lengths if n), default=None)
+    windows = [(t, _window(text, t)) for t in found if (_window(text, t) or math.inf) < (longest or math.inf)]
+    linear = sum(t in NO_KEYS for t in types)
+    without = sum(t in still for t in types)
+    part = [f"{without} of {len(types)}"] * bool(without) + [f"{linear} linear"] * bool(linear)
+    return {
+        "base": _each(f"{p.base:,.0f}" for p in turning.values()),
+        "rule": _each([*map(_rule, turning.values()), *other]),
+        "turning": _each(f"{2 * int((p.inv_freq > 0).sum())} of {p.head_dim}" for p in turning.values()),
+        "no positions": _each(part),
+        "window": _each(f"{types.count(t)} of {len(types)}: {n:,}" for t, n in windows),
+        "temperature": _each(map(_temperature, found.values())),
+        "length": "" if longest is None else f"{longest:,}",
+    }
+
+
+def _each(words: Iterable[str]) -> str:
+    """Different words, once each."""
+    return " / ".join(dict.fromkeys(word for word in words if word))
+
+
+def _rule(p: RotaryParameters) -> str:
+    return NAMES[p.kind] + (f" x{p.factor:g}" if p.factor not in (None, 1) else "")
+
+
+def _meant_for(p: RotaryParameters) -> int | None:
+    """The declared length, or what YaRN's factor covers, if that is more."""
+    covered = int(p.original_max_position_embeddings * p.factor) if p.kind == "yarn" else 0
+    return max(covered, p.max_position_embeddings or 0) or None
+
+
+def _temperature(each: Any) -> str:
+    """What multiplies cos and sin, or the logits, beyond 1/sqrt(head_dim): of a rule, or by position."""
+    if isinstance(each, PositionTemperature):
+        return "by position"
+    if not isinstance(each, RotaryParameters):
+        return ""
+    if each.temperature is not None:
+        return "by position"
+    if each.attention_factor != 1:
+        return f"cos, sin x{each.attention_factor:.2f}"
+    return f"softmax x{each.scale * math.sqrt(each.head_dim):.2f}" if each.kind == "yarn" and each.scale else ""

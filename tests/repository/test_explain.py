@@ -14,7 +14,7 @@ import torch
 
 from helpers.encodings import from_config
 from helpers.encodings.extension import rotations
-from helpers.explain import HEAD_DIM_EMPTY, TICKS, Explanation, edited, explain, kv_cache
+from helpers.explain import HEAD_DIM_EMPTY, TICKS, Explanation, edited, explain, in_use, kv_cache
 from helpers.pictures.explained import explained
 from helpers.pretrained import context
 from tests.encodings.test_config import CONFIGS, ROTARY, by_transformers, published
@@ -704,3 +704,44 @@ def test_the_command_prints_the_report_and_draws(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         tool.main([str(file)])
     assert "--target" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------- a row a model
+
+ROWS = {  # by hand, from the files
+    "llama-3.1-8b-instruct": ("500,000", "Llama 3 x8", "128 of 128", "", "", "", "131,072"),
+    "deepseek-v3": ("10,000", "YaRN x40", "64 of 192", "", "", "softmax x1.87", "163,840"),
+    "gemma-3-27b-it": ("10,000 / 1,000,000", "plain / PI x8", "128 of 128", "", "52 of 62: 1,024", "", "131,072"),
+    "gemma-4-e2b-it": (
+        "10,000 / 1,000,000", "plain / p-RoPE", "256 of 256 / 128 of 512", "", "28 of 35: 512", "", "131,072",
+    ),
+    "exaone-4.0-32b": ("1,000,000", "Llama 3 x16", "128 of 128", "16 of 64", "48 of 64: 4,096", "", "131,072"),
+    "qwen3.5-9b": ("10,000,000", "plain", "64 of 256", "24 linear", "", "", "262,144"),
+    "gpt-oss-120b": ("150,000", "YaRN x32", "64 of 64", "", "18 of 36: 128", "cos, sin x1.35", "131,072"),
+    "ministral-3-3b-reasoning": ("1,000,000", "YaRN x16", "128 of 128", "", "", "by position", "262,144"),
+    "phi-3.5-mini-instruct": ("10,000", "LongRoPE x32", "96 of 96", "", "", "cos, sin x1.19", "131,072"),
+    "mpt-7b-storywriter": ("", "ALiBi", "", "", "", "", "65,536"),
+    "umt5-small": ("", "T5, per layer", "", "", "", "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_of_the_table_of_models_is_what_the_file_says(name):
+    assert tuple(in_use(CONFIGS / f"{name}.json").values()) == ROWS[name]
+
+
+def test_a_row_reads_every_published_file():
+    for path in CONFIGS.glob("*.json"):
+        if path.stem != "sources":
+            row = in_use(path)
+            assert len(row) == 7 and row["rule"]
+
+
+def test_llama_4_has_layers_without_rotation_and_a_temperature():
+    config = {
+        "model_type": "llama4_text", "num_hidden_layers": 8, "hidden_size": 64, "num_attention_heads": 4,
+        "rope_theta": 500_000.0, "max_position_embeddings": 1000, "attention_chunk_size": 100, "attn_scale": 0.1,
+        "floor_scale": 50,
+    }  # fmt: skip
+    row = in_use(config)
+    assert (row["no positions"], row["window"], row["temperature"]) == ("2 of 8", "6 of 8: 100", "by position")
