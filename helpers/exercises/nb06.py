@@ -2,232 +2,292 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..encodings.extension import ntk_by_parts, rotations
-from ..encodings.rope import rope_frequencies
+from ..encodings.extension import extend, rotations
+from ..encodings.rope import RoPE, rope_frequencies
 from . import Check, todo, untouched
 
+SHAPE = (128, 10_000.0, 4096)  # of the line-up: head_dim, base, trained length
+RULES = {
+    "pi": "PI", "linear": "PI", "position interpolation": "PI", "ntk": "NTK-aware", "ntk-aware": "NTK-aware",
+    "ntk aware": "NTK-aware", "yarn": "YaRN", "llama 3": "Llama 3", "llama3": "Llama 3",
+}  # fmt: skip
+BUGS = ("none", "another rule", "applied twice", "wrong length")
+RIGHT = {
+    "A": ("NTK-aware", 8, "another rule"),
+    "B": ("YaRN", 64, "applied twice"),
+    "C": ("YaRN", 8, "wrong length"),
+    "D": ("PI", 8, "none"),
+}
 
-def _same(found: float, wanted: float, tolerance: float = 1e-4) -> bool:
-    return abs(float(found) - wanted) <= tolerance * max(1.0, abs(wanted))
+
+def lineup() -> dict[str, tuple[str, Tensor]]:
+    """Four files for a model trained on 4,096 tokens: {name: (what it claims, its 64 frequencies)}."""
+    d, base, length = SHAPE
+    return {
+        "A": ("YaRN, factor 8", extend("ntk", d, base, 8, length).inv_freq),
+        "B": ("YaRN, factor 8", extend("yarn", d, base, 64, length).inv_freq),
+        "C": ("YaRN, factor 8", extend("yarn", d, base, 8, 8 * length).inv_freq),
+        "D": ("PI, factor 8", extend("pi", d, base, 8, length).inv_freq),
+    }
 
 
-def unfinished(answer: Callable) -> str | None:
-    """6.1: number of pairs that make less than one turn, signature (head_dim, base, length)."""
-    found = answer(128, 10_000.0, 4096)
+HINTS = {  # (file, what is wrong of it) -> what to look at
+    ("A", 0): "draw its slow-down on a log axis: a straight line is a change of base, and no switch.",
+    ("B", 0): "fast pairs are left alone and slow ones all divided by one number: which rule is a switch?",
+    ("C", 0): "it has the shape of YaRN, a switch, at another place.",
+    ("D", 0): "every pair is slowed by the same number.",
+    ("A", 1): "the slowest pair is slowed by the factor.",
+    ("B", 1): "believe the frequencies, not the label: the slowest pair is slowed by the factor.",
+    ("C", 1): "the slowest pair is slowed by the factor.",
+    ("D", 1): "every pair is slowed by the factor.",
+    ("A", 2): "its frequencies are right for their rule; it is the name that is wrong.",
+    ("B", 2): "8 times 8 is 64.",
+    ("C", 2): "count the turns, over 4,096, of the first pair that is slowed by the full factor.",
+    ("D", 2): "it is what it claims to be.",
+}
+
+
+def diagnosis(answer: dict) -> str | None:
+    """6.1: {file: (rule, factor, bug)}."""
+    if all(untouched(answer.get(name)) for name in RIGHT):
+        return todo
+    for name, right in RIGHT.items():
+        given = answer.get(name)
+        if untouched(given) or len(given) != 3:
+            return f'{name}: write three things, as in ("YaRN", 8, "none").'
+        rule = RULES.get(str(given[0]).strip().lower())
+        if rule is None:
+            return f"{name}: {given[0]!r} is no rule of this notebook; one of PI, NTK-aware, YaRN, Llama 3."
+        bug = str(given[2]).strip().lower()
+        if bug not in BUGS:
+            return f"{name}: {given[2]!r} is none of {', '.join(BUGS)}."
+        same = rule == right[0], abs(float(given[1]) / right[1] - 1) < 0.02, bug == right[2]
+        if not all(same):
+            return f"{name}: {HINTS[name, same.index(False)]}"
+    return None
+
+
+def wrongly_fast(answer: Callable) -> str | None:
+    """6.2: pairs that a by-parts rule with a wrong length slows by too little, signature (inv_freq, s, length)."""
+    s, length = 8.0, 4096
+    freq = rope_frequencies(128)
+    found = answer(freq.clone(), s, length)
     if untouched(found):
         return todo
     if isinstance(found, Tensor) and found.numel() > 1:
         return "return how many there are, one number: sum over the pairs."
-    freq = rope_frequencies(128)
-    right = int((rotations(freq, 4096) < 1).sum())
+    turns = rotations(freq, length)
+
+    def count(pairs: Tensor) -> int:
+        return int(pairs.sum())
+
+    right = count((turns < 1) & (s * turns > 1))
     mistakes = {
-        "one turn is 2 pi radians, not 1: compare length * theta with 2 pi.": int((4096 * freq < 1).sum()),
-        "these are pairs that *do* finish a turn; count the others.": 64 - right,
-        "count pairs, not channels: two channels share a frequency.": 2 * right,
-        "that is a count in degrees: theta is in radians.": int((4096 * freq < 360).sum()),
+        "that is all pairs without a turn; those with the fewest are slowed by s even so.": count(turns < 1),
+        "these are slowed by s even with the wrong length: the others are meant.": count(s * turns < 1),
+        "pairs that finish a turn over the trained length are no mistake: leave them out.": count(s * turns > 1),
+        "the wrong length is s times the trained one, not the trained one over s.": count((turns > 1) & (turns < s)),
+        "a turn is 2 pi radians: r = length * theta / (2 pi).": count((length * freq < 1) & (s * length * freq > 1)),
+        "slowed by less than s is wrong enough: a pair need not be kept whole.": count((turns < 1) & (s * turns > 32)),
     }
     if float(found) != right:
         for message, wrong in mistakes.items():
             if float(found) == wrong:
                 return message
-        if int(found) == right:
-            return "a count is a whole number: count the pairs themselves."
-        return "a pair finishes a turn if length * theta reaches 2 pi, with theta = base^(-2i/head_dim)."
-    if int(answer(128, 500_000.0, 8192)) != 29 or int(answer(128, 10_000.0, 2048)) != 23:
-        return "right for base 10000 and length 4096 only: use the arguments."
-    if int(answer(64, 100_000.0, 8192)) != 12:
-        return "right for heads of width 128 only: a narrower head has other frequencies, so use head_dim."
+        return "by-parts slows by s where the turns it counts are at most 1: count them over both lengths."
+    other = rope_frequencies(128, 1e6), 4.0, 32_768
+    turns = rotations(other[0], other[2])
+    if int(answer(*other)) != count((turns < 1) & (4 * turns > 1)):
+        return "right for one model and factor only: use the arguments."
     return None
 
 
-def ntk_base(answer: Callable) -> str | None:
-    """6.2: base that slows the slowest pair by exactly s, signature (base, s, head_dim)."""
-    found = answer(10_000.0, 16.0, 128)
-    if untouched(found):
+TARGET, TRAINED = 100_000, 32_768
+
+
+def edit_for_mistral(answer: tuple) -> str | None:
+    """6.3: (rotary dictionary, least depth that the unedited model recalls from) for 100,000 tokens."""
+    edit, depth = answer
+    for name in ("rope_parameters", "rope_scaling"):
+        edit = edit.get(name, edit)
+    if untouched(depth) and all(map(untouched, edit.values())):
         return todo
-    if isinstance(found, Tensor) and found.numel() > 1:
-        return "return one number, the new base; dividing the frequencies is position interpolation."
-    right = 10_000.0 * 16.0 ** (128 / 126)
-    mistakes = {
-        "base * s slows the last pair by less than s, since its exponent is (d-2)/d: use s^(d/(d-2)).": 160_000.0,
-        "the exponent is upside down: d/(d-2), above 1.": 10_000.0 * 16.0 ** (126 / 128),
-        "d counts channels, 128, not pairs: d/(d-2) = 128/126.": 10_000.0 * 16.0 ** (64 / 62),
-        "a larger base slows pairs down; dividing the base speeds them up.": 10_000.0 / 16.0 ** (128 / 126),
-        "that raises the base itself to the power; only s is raised.": (10_000.0 * 16.0) ** (128 / 126),
-    }
-    if not _same(found, right):
-        for message, wrong in mistakes.items():
-            if _same(found, wrong):
-                return message
-        return "solve base'^(-(d-2)/d) = base^(-(d-2)/d) / s for base'."
-    if not _same(answer(500_000.0, 4.0, 64), 500_000.0 * 4.0 ** (64 / 62)):
-        return "right for one model only: use the arguments."
+    return _wrong_edit(edit) or _wrong_depth(depth)
+
+
+def _wrong_edit(edit: dict[str, Any]) -> str | None:
+    kind = str(edit.get("rope_type", edit.get("type"))).lower()
+    factor, original = edit.get("factor"), edit.get("original_max_position_embeddings")
+    if kind == "linear":
+        return "position interpolation slows the fast pairs too, and was bad in every table above: take another kind."
+    if kind != "yarn":
+        return f'rope_type={kind!r}: the rule for several times the length without training is written "yarn".'
+    if untouched(factor) or untouched(original):
+        return "factor and original_max_position_embeddings have to stand in the dictionary."
+    if float(original) == TARGET:
+        return "original_max_position_embeddings is the length trained on: turns are counted over it."
+    if float(original) != TRAINED:
+        return f"original_max_position_embeddings={original}: the file says on how many tokens it was trained."
+    if float(factor) * TRAINED < TARGET - 1:
+        return f"factor {float(factor):g} covers {float(factor) * TRAINED:,.0f} tokens, less than {TARGET:,}."
+    if float(factor) > 4.05:
+        return f"factor {float(factor):g} is more than the length asks for, and every bit of it costs on short text."
+    if float(edit.get("rope_theta") or 0) != 1e6:
+        return "rope_theta is the base that the model was trained with: copy it from the file."
     return None
 
 
-def by_parts(answer: Callable) -> str | None:
-    """6.3: NTK-by-parts, signature (inv_freq, s, length, alpha, beta)."""
-    freq, s, length = rope_frequencies(128), 16.0, 4096
-    found = answer(freq.clone(), s, length, 1.0, 32.0)  # a copy: an answer may work in place
-    if untouched(found):
-        return todo
-    if not isinstance(found, Tensor) or found.shape != freq.shape:
-        return f"return one frequency a pair, shape {tuple(freq.shape)}."
-    turns = rotations(freq, length)
-    raw = (turns - 1) / 31
-    keep = raw.clamp(0, 1)
-    radians = ((length * freq - 1) / 31).clamp(0, 1)
-    waves = ((2 * math.pi / freq - 1) / 31).clamp(0, 1)
-    longer = ((s * turns - 1) / 31).clamp(0, 1)
-    index = torch.arange(64, dtype=torch.float64)
-    low, high = (
-        64 * math.log(length / (2 * math.pi * 32)) / math.log(1e4),
-        64 * math.log(length / (2 * math.pi)) / math.log(1e4),
-    )
-    code = 1 - ((index - low) / (high - low)).clamp(0, 1)
-    code_truncated = 1 - ((index - math.floor(low)) / (math.ceil(high) - math.floor(low))).clamp(0, 1)
+def _wrong_depth(depth: Any) -> str | None:
+    if untouched(depth):
+        return "the edit is right; now the depth from which the unedited model still recalls."
+    right = 1 - TRAINED / TARGET
+    if float(depth) > 1:
+        return "a depth is a share of the window, from 0 (far) to 1 (near)."
+    if abs(float(depth) - right) < 0.02:
+        return None
+    if abs(float(depth) - (1 - right)) < 0.02:
+        return "depth counts from the far end, and the question stands at the near end: 1 minus that."
+    return "a needle at depth x stands (1 - x) * 100,000 tokens before the question; when is that within 32,768?"
 
-    def blended(k: Tensor) -> Tensor:
-        return k * freq + (1 - k) * freq / s
 
-    mistakes = {
-        "the ramp is upside down: pairs with many turns are kept, pairs with few are divided.": blended(1 - keep),
-        "clip the ramp to 0 .. 1, or fast pairs speed up and slow ones turn backwards.": blended(raw),
-        "a turn is 2 pi radians: r = length * theta / (2 pi).": blended(radians),
-        "that ramp runs over wavelengths; the paper's runs over turns, r = length / wavelength.": blended(waves),
-        "that is the ramp of the released code, linear in the index of the pair; the paper's is linear in turns.": (
-            blended(code)
-        ),
-        "the released code's ramp, ends rounded: linear in the index; the paper's is linear in turns.": (
-            blended(code_truncated)
-        ),
-        "count the turns over the trained length, not over the longer one.": blended(longer),
-        "blend the frequencies; blended wavelengths are another rule.": 1 / (keep / freq + (1 - keep) * s / freq),
-        "that divides every pair: position interpolation.": freq / s,
-    }
-    right = ntk_by_parts(128, 1e4, s, length).inv_freq
-    if not torch.allclose(found.double(), right, rtol=1e-4):
-        for message, wrong in mistakes.items():
-            if torch.allclose(found.double(), wrong, rtol=1e-4):
-                return message
-        return "gamma = clip((r - alpha) / (beta - alpha), 0, 1); theta' = gamma theta + (1 - gamma) theta / s."
-    second = answer(freq.clone(), 4.0, 512, 2.0, 4.0)
-    if not torch.allclose(
-        second.double(), ntk_by_parts(128, 1e4, 4.0, 512, beta_fast=4.0, beta_slow=2.0).inv_freq, rtol=1e-4
-    ):
-        return "right for one setting only: use s, length, alpha and beta."
-    other = answer(rope_frequencies(64, 500_000.0), s, length, 1.0, 32.0)
-    wanted = ntk_by_parts(64, 500_000.0, s, length).inv_freq
-    if other.shape != wanted.shape or not torch.allclose(other.double(), wanted, rtol=1e-4):
-        return "right for one model only: use the frequencies that are handed in, whatever their base and number."
+def _logit(inv_freq: Tensor, cos_and_sin: float, scale: float = 1.0, layout: str = "half") -> Callable[..., Tensor]:
+    """``logit(q, k, m, n)`` of a head that turns with these frequencies; ``scale`` multiplies 1/sqrt(head_dim)."""
+    head_dim = 2 * len(inv_freq)
+    rope = RoPE(head_dim, inv_freq=inv_freq, attention_factor=cos_and_sin, layout=layout)
+
+    def logit(q: Tensor, k: Tensor, m: int, n: int) -> Tensor:
+        at = [torch.full((1, len(rows)), p) for rows, p in ((q, m), (k, n))]
+        q, k = rope.rotate(q[None, None].float(), k[None, None].float(), rope.prepare(*at, None), 0)
+        return (q @ k.mT)[0, 0] * scale * head_dim**-0.5
+
+    return logit
+
+
+def as_configured(answer: Callable) -> str | None:
+    """6.4: whether a rotation is the YaRN of its dictionary, signature (logit, head_dim, rope)."""
+    d, base, length = 64, 10_000.0, 512
+
+    def judge(logit: Callable, s: float) -> Any:
+        rope = {"rope_type": "yarn", "rope_theta": base, "factor": s, "original_max_position_embeddings": length}
+        found = answer(logit, d, rope)
+        if isinstance(found, dict):
+            return all(bool(v) for v in found.values())
+        return found if untouched(found) else bool(found)
+
+    for s in (4.0, 16.0):
+        right, f = extend("yarn", d, base, s, length)
+        found = judge(_logit(right, f), s)
+        if untouched(found):
+            return todo
+        if not found:
+            return f"it refuses YaRN as transformers has it, at factor {s:g}."
+        if not judge(_logit(right, f, layout="interleaved"), s):
+            return "it refuses YaRN in the interleaved layout: pairs (0, 1), (2, 3), ..."
+        if not judge(_logit(right, 1.0, scale=f**2), s):
+            return "it refuses the temperature on the softmax scale: on a head that turns as a whole that is the same."
+        wrong = {
+            "NTK-aware frequencies under the name of YaRN": _logit(extend("ntk", d, base, s, length).inv_freq, f),
+            "a temperature that is squared once too often": _logit(right, f**2),
+            "position interpolation": _logit(extend("pi", d, base, s, length).inv_freq, f),
+            "frequencies without a temperature": _logit(right, 1.0),
+            "the ramp of the paper in place of the released one": _logit(
+                extend("yarn", d, base, s, length, ramp="paper").inv_freq, f
+            ),
+            "frequencies as trained": _logit(rope_frequencies(d), f),
+        }
+        for what, logit in wrong.items():
+            if judge(logit, s):
+                return f"it passes {what}, at factor {s:g}."
     return None
 
 
-def logit_scale(answer: Callable) -> str | None:
-    """6.4: what YaRN's temperature multiplies a logit by, signature (s)."""
-    found = answer(16.0)
-    if untouched(found):
-        return todo
-    f = 0.1 * math.log(16) + 1
-    mistakes = {
-        "that is the factor on cos and sin; query and key both carry it, so logits get its square.": f,
-        "it makes the softmax sharper: multiply logits by the square, do not divide.": 1 / f**2,
-        "the logarithm is the natural one, not base 10.": (0.1 * math.log10(16) + 1) ** 2,
-        "the logarithm is the natural one, not base 2.": (0.1 * math.log2(16) + 1) ** 2,
-        "squared twice: cos and sin carry the factor once, so query times key carries it twice.": f**4,
-        "0.1 ln s + 1 is already the square root of 1/t; no further root.": math.sqrt(f),
-    }
-    if not _same(found, f * f):
-        for message, wrong in mistakes.items():
-            if _same(found, wrong):
-                return message
-        return "cos and sin of query and of key are each multiplied by 0.1 ln s + 1."
-    return None if _same(answer(4.0), (0.1 * math.log(4) + 1) ** 2) else "right for s = 16 only: use the argument."
+CHECKS: dict[str, Check] = {"6.1": diagnosis, "6.2": wrongly_fast, "6.3": edit_for_mistral, "6.4": as_configured}
 
 
-CHECKS: dict[str, Check] = {
-    "6.1": unfinished,
-    "6.2": ntk_base,
-    "6.3": by_parts,
-    "6.4": logit_scale,
-}
+def _files(**changed: tuple) -> str:
+    return f"diagnosis = {RIGHT | changed!r}"
 
-_PARTS = """
-def my_by_parts(inv_freq, s, length, alpha, beta):
-    turns = {turns}
-    keep = {keep}
-    return keep * inv_freq + (1 - keep) * inv_freq / s
-"""
+
 _COUNT = """
-def unfinished(head_dim, base, length):
-    turned = length * frequencies(head_dim, base)
-    return {}
+def wrongly_fast(inv_freq, s, length):
+    turns = length * inv_freq / (2 * math.pi)
+    return int(({}).sum())
 """
-_TURNS, _KEEP = "length * inv_freq / (2 * math.pi)", "((turns - alpha) / (beta - alpha)).clamp(0, 1)"
+_EDIT = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768, "rope_theta": 1e6}
+
+
+def _edit(depth: float = 0.672, **changed: Any) -> str:
+    return f"edit, depth = {_EDIT | changed!r}, {depth}"
+
+
+_CHECKED = """
+def as_configured(logit, head_dim, rope):
+    s, length = rope["factor"], rope["original_max_position_embeddings"]
+    want = extension.extend("{rule}", head_dim, rope["rope_theta"], s, length)
+    one = torch.eye(head_dim)
+    start = logit(one, one, 0, 0).diagonal()
+    gain = start * head_dim**0.5 / ({gain})
+    right = bool((gain - 1).abs().max() < {tolerance})
+    for distance in {distances}:
+        cos = logit(one, one, distance, 0).diagonal() / start
+        wanted = (distance * want.inv_freq).cos()
+        layouts = {layouts}
+        right &= any(bool((cos - w).abs().max() < 0.01) for w in layouts)
+    return right
+"""
+_PLAIN = {
+    "rule": "yarn", "gain": "want.attention_factor**2", "tolerance": "0.01",
+    "distances": "[2**n for n in range(int(s * length).bit_length())]",
+    "layouts": "(wanted.repeat(2), wanted.repeat_interleave(2))",
+}  # fmt: skip
 
 MISTAKES: dict[str, dict[str, str]] = {
     "6.1": {
-        "2 pi": _COUNT.format("int((turned < 1).sum())"),
-        "*do* finish": _COUNT.format("int((turned >= 2 * math.pi).sum())"),
-        "not channels": _COUNT.format("2 * int((turned < 2 * math.pi).sum())"),
-        "degrees": _COUNT.format("int((turned < 360).sum())"),
-        "use the arguments": _COUNT.format("18"),
-        "one number": _COUNT.format("turned < 2 * math.pi"),
-        "whole number": """
-def unfinished(head_dim, base, length):
-    return head_dim / 2 * (1 - math.log(length / (2 * math.pi)) / math.log(base))
-""",
-        "use head_dim": """
-def unfinished(head_dim, base, length):
-    return int((length * frequencies(128, base) < 2 * math.pi).sum())
-""",
+        "a straight line": _files(A=("YaRN", 8, "none")),
+        "it is the name that is wrong": _files(A=("NTK-aware", 8, "none")),
+        "not the label": _files(B=("YaRN", 8, "none")),
+        "8 times 8": _files(B=("YaRN", 64, "none")),
+        "count the turns": _files(C=("YaRN", 8, "none")),
+        "at another place": _files(C=("Llama 3", 8, "another rule")),
+        "what it claims to be": _files(D=("PI", 8, "wrong length")),
+        "three things": _files(D=("PI", 8)),
+        "is no rule": _files(A=("NTK by parts", 8, "another rule")),
     },
     "6.2": {
-        "less than s": "def ntk_base(base, s, head_dim):\n    return base * s",
-        "upside down": "def ntk_base(base, s, head_dim):\n    return base * s ** ((head_dim - 2) / head_dim)",
-        "channels": "def ntk_base(base, s, head_dim):\n    return base * s ** (head_dim / 2 / (head_dim / 2 - 2))",
-        "speeds them up": "def ntk_base(base, s, head_dim):\n    return base / s ** (head_dim / (head_dim - 2))",
-        "only s is raised": "def ntk_base(base, s, head_dim):\n    return (base * s) ** (head_dim / (head_dim - 2))",
-        "position interpolation": "def ntk_base(base, s, head_dim):\n    return frequencies(head_dim, base) / s",
-        "use the arguments": "def ntk_base(base, s, head_dim):\n    return 10_000.0 * 16.0 ** (128 / 126)",
+        "all pairs without a turn": _COUNT.format("turns < 1"),
+        "even with the wrong length": _COUNT.format("s * turns < 1"),
+        "leave them out": _COUNT.format("s * turns > 1"),
+        "not the trained one over s": _COUNT.format("(turns > 1) & (turns < s)"),
+        "2 pi radians": _COUNT.format("(length * inv_freq < 1) & (s * length * inv_freq > 1)"),
+        "less than s is wrong enough": _COUNT.format("(turns < 1) & (s * turns > 32)"),
+        "one number": "def wrongly_fast(inv_freq, s, length):\n    return inv_freq < 1",
+        "use the arguments": "def wrongly_fast(inv_freq, s, length):\n    return "
+        + str(int(((t := rotations(rope_frequencies(128), 4096)) < 1).logical_and(8 * t > 1).sum())),
     },
     "6.3": {
-        "upside down": _PARTS.format(turns=_TURNS, keep=f"1 - {_KEEP}"),
-        "clip": _PARTS.format(turns=_TURNS, keep="(turns - alpha) / (beta - alpha)"),
-        "2 pi": _PARTS.format(turns="length * inv_freq", keep=_KEEP),
-        "wavelengths": _PARTS.format(turns="2 * math.pi / inv_freq", keep=_KEEP),
-        "index of the pair": """
-def my_by_parts(inv_freq, s, length, alpha, beta):
-    pairs = len(inv_freq)
-    low, high = (pairs * math.log(length / (2 * math.pi * b)) / math.log(1e4) for b in (beta, alpha))
-    keep = 1 - ((torch.arange(pairs).double() - low) / (high - low)).clamp(0, 1)
-    return keep * inv_freq + (1 - keep) * inv_freq / s
-""",
-        "not over the longer one": _PARTS.format(turns="s * length * inv_freq / (2 * math.pi)", keep=_KEEP),
-        "blend the frequencies": """
-def my_by_parts(inv_freq, s, length, alpha, beta):
-    keep = ((length * inv_freq / (2 * math.pi) - alpha) / (beta - alpha)).clamp(0, 1)
-    return 1 / (keep / inv_freq + (1 - keep) * s / inv_freq)
-""",
-        "position interpolation": "def my_by_parts(inv_freq, s, length, alpha, beta):\n    return inv_freq / s",
-        "frequencies that are handed in": _PARTS.format(
-            turns="length * (inv_freq := frequencies(128)) / 6.2831853", keep=_KEEP
-        ),
-        "use s, length, alpha and beta": _PARTS.format(turns=_TURNS, keep="((turns - 1) / (beta - 1)).clamp(0, 1)"),
+        "length trained on": _edit(original_max_position_embeddings=100_000),
+        "covers 98,304": _edit(factor=3.0),
+        "more than the length asks for": _edit(factor=8.0),
+        "slows the fast pairs too": _edit(rope_type="linear"),
+        'written "yarn"': _edit(rope_type="ntk"),
+        "copy it from the file": _edit(rope_theta=10_000.0),
+        "on how many tokens": _edit(original_max_position_embeddings=8192),
+        "1 minus that": _edit(0.328),
+        "from 0 (far) to 1": _edit(67_232),
+        "before the question": _edit(0.5),
     },
     "6.4": {
-        "its square": "def logit_scale(s):\n    return 0.1 * math.log(s) + 1",
-        "sharper": "def logit_scale(s):\n    return 1 / (0.1 * math.log(s) + 1) ** 2",
-        "base 10": "def logit_scale(s):\n    return (0.1 * math.log10(s) + 1) ** 2",
-        "base 2": "def logit_scale(s):\n    return (0.1 * math.log2(s) + 1) ** 2",
-        "squared twice": "def logit_scale(s):\n    return (0.1 * math.log(s) + 1) ** 4",
-        "no further root": "def logit_scale(s):\n    return (0.1 * math.log(s) + 1) ** 0.5",
-        "s = 16 only": "def logit_scale(s):\n    return (0.1 * math.log(16) + 1) ** 2",
+        "passes the ramp of the paper": _CHECKED.format(**_PLAIN | {"distances": "(1,)"}),
+        "squared once too often": _CHECKED.format(**_PLAIN | {"tolerance": "9"}),
+        "refuses YaRN as transformers has it": _CHECKED.format(**_PLAIN | {"gain": "want.attention_factor"}),
+        "interleaved layout": _CHECKED.format(**_PLAIN | {"layouts": "(wanted.repeat(2),)"}),
+        "refuses YaRN as": _CHECKED.format(**_PLAIN | {"rule": "ntk"}),
+        "passes NTK": "def as_configured(logit, head_dim, rope):\n    return True",
     },
 }

@@ -1,4 +1,4 @@
-"""The drawings of notebook 06 that need more lines than a reader of the notebook wants to scroll past."""
+"""The pictures of notebook 06. Each brings its name, its words and its drawing, filled from the same data."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.colors import LogNorm
-from matplotlib.patches import FancyBboxPatch, Wedge
+from matplotlib.patches import Wedge
 from torch import Tensor
 
-from .. import plotting
 from ..encodings.extension import RULES, extend, longrope_example, rotations
 from ..encodings.rope import rope_frequencies
 from ..explain import TICKS
-from ..plotting import ACCENT, INK, MUTED
+from ..plotting import ACCENT, INK, MUTED, Picture
 
 if TYPE_CHECKING:
     from ..studies.context_extension import Recorded
@@ -76,8 +75,11 @@ def turns_axis(ax: plt.Axes, turns: np.ndarray, length: int) -> dict[float, floa
     return where
 
 
-def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, length: int = 4096) -> plt.Figure:
-    """What every rule does to every frequency: one row a rule, one column a pair, color the slow-down."""
+def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, length: int = 4096) -> Picture:
+    """What every rule does to every frequency: one row a rule, one column a pair, color the slow-down.
+
+    JupyterLab shows the same as lines, under a slider for the factor.
+    """
     rows = slow_downs(factor, head_dim, base, length)
     turns = rotations(rope_frequencies(head_dim, base), length).numpy()
     fig, ax = plt.subplots(figsize=(8, 5.2))
@@ -107,7 +109,14 @@ def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, lengt
     bar.set_label("slowed down by")
     bar.outline.set_visible(False)
     ax.set_title(f"What each rule does to each pair, factor {factor:g}", pad=22)
-    return fig
+    return Picture(
+        fig,
+        "06_rules",
+        alt=f"Strips of {len(ROWS)} rules over {len(turns)} pairs: PI slows all, NTK gradually, YaRN and Llama 3 "
+        "switch near a turn",
+        caption=f"{len(turns)} pairs, fast ones left. Dark: left alone. Bright: slowed by the full factor {factor:g}.",
+        interactive=every_rule_interactive((1, 2, 4, 8, 16, 32), head_dim, base, length),
+    )
 
 
 def every_rule_interactive(factors: Sequence[float], head_dim: int = 128, base: float = 10_000.0, length: int = 4096):
@@ -142,7 +151,7 @@ def every_rule_interactive(factors: Sequence[float], head_dim: int = 128, base: 
     return fig
 
 
-def clocks(inv_freq: Tensor, trained: int, asked: int) -> plt.Figure:
+def clocks(inv_freq: Tensor, trained: int, asked: int) -> Picture:
     """One clock a pair: the angles seen in training, and those that a longer context adds."""
     pairs = len(inv_freq)
     fig, axes = plt.subplots(2, pairs // 2, figsize=(8, 4.3))
@@ -161,7 +170,15 @@ def clocks(inv_freq: Tensor, trained: int, asked: int) -> plt.Figure:
     handles = [plt.Rectangle((0, 0), 1, 1, color=c, alpha=0.75) for c in ("#0173b2", ACCENT)]
     names = [f"angles met in {trained} positions", f"new angles at {asked} positions"]
     fig.legend(handles, names, loc="outside lower center", ncols=2)
-    return fig
+    turns = rotations(inv_freq, trained)
+    partly = int((turns < 1).nonzero()[0])
+    return Picture(
+        fig,
+        "06_clocks",
+        alt=f"{pairs} clock faces: pairs 0 to {partly - 1} fully covered in training, pair {partly} to "
+        f"{turns[partly]:.0%}, the rest slivers",
+        caption=f"What each pair has seen in {trained} positions (blue) and what {asked} positions add (orange).",
+    )
 
 
 def by_position(ax: plt.Axes, curves: Sequence[Sequence[float]], width: int = 8, merge: int = 2, **line) -> None:
@@ -186,26 +203,7 @@ def spread(ax: plt.Axes, x: float, values: Sequence[float], **marker) -> None:
     ax.plot([x], [float(np.mean(values))], **{**marker, "linestyle": "none"})
 
 
-def rows_of_methods(
-    ax: plt.Axes,
-    rows: Mapping[str, Sequence[float]],
-    colors: Mapping[str, str] | None = None,
-    reference: float | None = None,
-) -> None:
-    """One horizontal row a method: every seed a dot, the mean a bar line, and an optional reference line."""
-    for y, (name, values) in enumerate(rows.items()):
-        color = (colors or {}).get(name, "#0173b2")
-        ax.plot([min(values), max(values)], [y, y], color=color, linewidth=4, alpha=0.3, solid_capstyle="butt")
-        ax.plot(values, [y] * len(values), "o", color=color, markersize=4, alpha=0.8)
-        ax.plot([np.mean(values)] * 2, [y - 0.3, y + 0.3], color=color, linewidth=2)
-    if reference is not None:
-        ax.axvline(reference, color=MUTED, linestyle="--", linewidth=1, zorder=0)
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.grid(axis="y", visible=False)
-
-
-def hero(recorded: Recorded, text: Tensor, factor: int = 8) -> plt.Figure:
+def hero(recorded: Recorded, text: Tensor, factor: int = 8) -> Picture:
     """Loss by position of one model under four sets of frequencies, and the loss of a table of letter frequencies.
 
     The table is counted on the character ids ``text``, and its loss is their entropy.
@@ -213,34 +211,58 @@ def hero(recorded: Recorded, text: Tensor, factor: int = 8) -> plt.Figure:
     trained = recorded.settings.train_len
     letters = torch.special.entr(torch.bincount(text.flatten()).double() / text.numel()).sum().item()
     fig, ax = plt.subplots(figsize=(7.6, 3.6))
+    last = {}
     for method in ("none", "pi", "ntk", "yarn"):
-        by_position(ax, recorded.blocks(method, factor), **style(method))
+        blocks = recorded.blocks(method, factor)
+        by_position(ax, blocks, **style(method))
+        last[STYLES[method]["label"]] = float(np.mean(blocks, axis=0)[-8:].mean())
     ax.axhline(letters, color=INK, lw=1, ls=":", label="letter frequencies")
     ax.axvline(trained, color=INK, lw=1, ls="--")
     ax.text(trained - 4, 3.4, "trained\nlength", fontsize=9, ha="right")
-    ax.set(xlabel=f"position in a window of {factor * trained}", ylabel="loss (nats a character)")
+    ax.set(xlabel=f"position in a window of {factor * trained}", ylabel="loss (nats per character)")
     ax.set_xlim(0, factor * trained)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return fig
+    ends = ", ".join(f"{name} {value:.1f}" for name, value in last.items())
+    return Picture(
+        fig,
+        "06_hero",
+        alt=f"Loss by position to {factor * trained}. In the last 64 positions: {ends}; letter frequencies "
+        f"{letters:.1f}",
+        caption=f"One model, four sets of frequencies, no training: RoPE at {factor} times its length (mean and range "
+        f"of {len(recorded.blocks('none', factor))} seeds).",
+    )
 
 
-def one_pair(recorded: Recorded, lengths: Sequence[int] = (64, 256)) -> plt.Figure:
+def one_pair(recorded: Recorded, lengths: Sequence[int] = (64, 256)) -> Picture:
     """The loss with one pair slowed, inside and beyond the trained length."""
-    pairs = recorded.settings.head_dim // 2
+    pairs, slowed = recorded.settings.head_dim // 2, lengths[1] // lengths[0]
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.1), sharey=True)
+    best = {}
     for ax, n, state in zip(axes, lengths, ("nothing to repair", "broken"), strict=True):
+        means = [float(np.mean(recorded.pair(pair, n))) for pair in range(pairs)]
         for pair in range(pairs):
             spread(ax, pair, recorded.pair(pair, n), color="#0173b2", marker="o")
+        best[n] = int(np.argmax(means)), int(np.argmin(means))
         ax.axhline(recorded.center("none", 8, n), color=STYLES["none"]["color"], lw=1.4, label="no pair slowed")
-        ax.set(title=f"read out at {n}: {state}", xlabel="the one pair slowed by 4", xticks=range(pairs))
+        ax.set(title=f"read out at {n}: {state}", xlabel=f"the one pair slowed by {slowed}", xticks=range(pairs))
     axes[0].set_ylabel("loss, last 32 positions")
     axes[0].legend(loc="upper right")
-    return fig
+    return Picture(
+        fig,
+        "06_one_pair",
+        alt=f"At {lengths[0]} slowing pair {best[lengths[0]][0]} costs most, slow pairs nothing; at {lengths[1]} "
+        f"slowing pair {best[lengths[1]][1]} repairs most of the damage",
+        caption=f"Each dot slows a single pair by {slowed} and touches nothing else (mean and range of the seeds).",
+    )
 
 
-def unmasked(slowed: Mapping[str, np.ndarray], unfinished: int) -> plt.Figure:
-    """Slow-down by pair of the snippet called YaRN ("ntk"), and of YaRN's code and paper ("yarn", "yarn_paper")."""
+def unmasked(slowed: Mapping[str, np.ndarray], unfinished: int) -> Picture:
+    """Slow-down by pair of the snippet called YaRN ("ntk"), and of YaRN's code and paper ("yarn", "yarn_paper").
+
+    ``unfinished``: the first pair that makes less than a turn.
+    """
     names = {"ntk": "the snippet", "yarn": "YaRN, as released", "yarn_paper": "YaRN, as in its paper"}
+    top = slowed["yarn"].max()
     fig, ax = plt.subplots(figsize=(7.2, 3))
     for rule, name in names.items():
         ax.plot(slowed[rule], **style(rule, marker="none", label=name))
@@ -248,55 +270,18 @@ def unmasked(slowed: Mapping[str, np.ndarray], unfinished: int) -> plt.Figure:
     ax.text(unfinished + 0.5, 1.15, "less than a turn", fontsize=9, color=INK)
     ax.set_yscale("log", base=2)
     ax.set_yticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
-    ax.set(xlabel="pair (0 is the fastest)", ylabel="slowed down by", xlim=(0, 63))
+    ax.set(xlabel="pair (0 is the fastest)", ylabel="slowed down by", xlim=(0, len(slowed["yarn"]) - 1))
     ax.legend(loc="upper left")
-    return fig
+    return Picture(
+        fig,
+        "06_unmasked",
+        alt=f"Slow-down by pair at factor {top:.0f}: the snippet a straight line, YaRN stays at 1 and reaches "
+        f"{top:.0f} at pair {unfinished}",
+        caption=f"Factor {top:.0f} on Llama 2: the snippet is a straight line, YaRN a switch, and there are two of it.",
+    )
 
 
-def ramps(panels: Mapping[str, Mapping[str, Tensor]]) -> plt.Figure:
-    """Share kept by pair, one panel a model: {title: {rule: (pairs,)}} with the rules yarn, yarn_paper and llama3."""
-    names = {
-        "yarn": "code ramp, beta 32",
-        "yarn_paper": "paper ramp, beta 32",
-        "llama3": "paper ramp, beta 4 (Llama 3)",
-    }
-    fig, axes = plt.subplots(1, len(panels), figsize=(7.8, 3.2), sharey=True)
-    for ax, (title, curves) in zip(axes, panels.items(), strict=True):
-        for rule, curve in curves.items():
-            ax.plot(curve, **style(rule, label=names[rule], marker="o" if len(curve) < 20 else "none"))
-        ax.set(title=title, xlabel="pair (0 is the fastest)")
-    axes[0].set_ylabel("share kept as trained")
-    axes[-1].legend(loc="upper right")
-    return fig
-
-
-def temperatures() -> plt.Figure:
-    """What YaRN's temperature multiplies logits by, and three wrong readings of it."""
-    s = np.linspace(1, 32, 100)
-    f = 0.1 * np.log(s) + 1
-    fig, ax = plt.subplots(figsize=(7.2, 3))
-    ax.plot(s, f**2, color="#029e73", lw=2.6, label="right: factor squared")
-    ax.plot(s, f, color="#0173b2", ls="--", label="factor on the logits once")
-    ax.plot(s, f**4, color="#d55e00", ls="-.", label="squared on cos and sin")
-    ax.plot(s, (0.1 * np.log10(s) + 1) ** 2, color="#949494", ls=":", label="logarithm to base 10")
-    ax.set(xlabel="factor s", ylabel="logits are multiplied by", xlim=(1, 32), ylim=(0.95, 3.3))
-    ax.legend(loc="upper left")
-    return fig
-
-
-def base_ticks(wavelengths: Mapping[str, Tensor]) -> plt.Figure:
-    """One row of ticks a base, one tick a pair, at the number of positions of one turn: {text: (pairs,)}."""
-    fig, ax = plt.subplots(figsize=(7.6, 2.1))
-    for row, (text, values) in enumerate(wavelengths.items()):
-        ax.vlines(values, 0.62 - row, 1.12 - row, color=("#0173b2", "#5d6d7e")[row], lw=1.3)
-        ax.text(3.6, 1.2 - row, text, fontsize=9.5, color=INK)
-    ax.set_xscale("log")
-    ax.set(xlabel="positions a pair needs for one turn", yticks=[], ylim=(-0.5, 1.5))
-    ax.grid(axis="y", visible=False)
-    return fig
-
-
-def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: int) -> plt.Figure:
+def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: int) -> Picture:
     """Divergence from recomputation by length: {(layers, keys cached rotated): {length: nats}}."""
     looks = ((True, "keys cached rotated", "#d55e00", "-"), (False, "keys cached unrotated", "#0173b2", "--"))
     fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.1), sharey=True)
@@ -308,79 +293,95 @@ def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: 
         ax.axvline(trained, color=INK, lw=1, ls="--")
         ax.axhspan(1e-8, 1e-6, color=MUTED, alpha=0.2, lw=0)
         ax.set(title=title, xlabel="current length", yscale="log", ylim=(5e-8, 1))
-    axes[0].text(255, 7e-8, "equal up to rounding", fontsize=9, ha="right")
+    longest = max(drifts[1, True])
+    axes[0].text(longest, 7e-8, "equal up to rounding", fontsize=9, ha="right")
     axes[0].set_ylabel("divergence (nats)")
     axes[0].legend(loc="center right", bbox_to_anchor=(1.0, 0.4))
-    return fig
+    both = [n for n in (1, 2) if drifts[n, True][longest] > 1e-6]
+    left = [n for n in (1, 2) if drifts[n, False][longest] > 1e-6]
+    return Picture(
+        fig,
+        "06_stale_keys",
+        alt=f"Divergence from recomputation at length {longest}: rotated keys drift with {both} layers, unrotated keys "
+        f"with {left} layers",
+        caption="Dynamic NTK with a cache against full recomputation. Up to the trained length (dashed): no change.",
+    )
+
+
+SHOWN = ("none", "pi", "ntk", "yarn", "yarn_paper", "llama3", "abf")
+"""The rules of the measured pictures."""
+
+
+def _apart(heights: Sequence[float], least: float) -> list[float]:
+    """The same heights, moved as little as it takes to keep them ``least`` apart."""
+    order = np.argsort(heights)
+    out = np.array(heights, dtype=float)
+    for _ in range(100):
+        for a, b in zip(order[:-1], order[1:], strict=True):
+            lack = least - (out[b] - out[a])
+            if lack > 1e-9:
+                out[a], out[b] = out[a] - lack / 2, out[b] + lack / 2
+    return out.tolist()
 
 
 def zero_shot(
-    recorded: Recorded,
-    methods: Sequence[str],
-    live: Mapping[str, float],
-    asked: int,
+    recorded: Recorded, live: Mapping[str, float], asked: int, methods: Sequence[str] = SHOWN,
     factors: Sequence[int] = (2, 4, 8),
-) -> plt.Figure:
-    """Loss of every method at every factor: mean and range of the seeds; live values as open circles at ``asked``."""
+) -> Picture:  # fmt: skip
+    """Loss of every method at every factor: mean and range of the seeds; ``live`` as open circles at ``asked``."""
     trained, own = recorded.settings.train_len, recorded.center("none", 8, recorded.settings.train_len)
-    fig, ax = plt.subplots(figsize=(7.6, 3.7))
-    for i, m in enumerate(methods):
-        for x, s in enumerate(factors):
-            place = x + (i - (len(methods) - 1) / 2) * 0.085
-            spread(ax, place, recorded.values(m, s), **style(m, label=STYLES[m]["label"] if x == 0 else None))
-            if m in live and s == asked:
-                ax.plot(place, live[m], "o", ms=11, mfc="none", color=STYLES[m]["color"])
+    fig, ax = plt.subplots(figsize=(7.8, 3.9))
+    rows = {m: np.array([recorded.values(m, s) for s in factors]) for m in methods}  # (factors, seeds)
+    places = _apart([row[-1].mean() for row in rows.values()], 0.13)
+    for (m, row), y in zip(rows.items(), places, strict=True):
+        look = style(m)
+        ax.fill_between(factors, row.min(1), row.max(1), color=look["color"], alpha=0.15, lw=0)
+        ax.plot(factors, row.mean(1), **look)
+        ax.annotate(
+            look["label"], (factors[-1], row[-1].mean()), xytext=(factors[-1] * 1.06, y), color=look["color"],
+            fontsize=9, va="center", annotation_clip=False,
+        )  # fmt: skip
+        if m in live:
+            ax.plot(asked, live[m], "o", ms=11, mfc="none", color=look["color"])
     ax.axhline(own, color=INK, lw=1, ls="--")
-    ax.text(len(factors) - 0.58, own - 0.09, "at its own length", fontsize=9, ha="right")
-    ax.set_xticks(range(len(factors)), [f"{s}x ({s * trained})" for s in factors])
-    ax.set(ylabel="loss, last 32 positions", ylim=(1.6, 3.6))
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return fig
-
-
-def temperature_credit(gains: Mapping[int, Mapping[str, Sequence[float]]]) -> plt.Figure:
-    """Change of the loss by the temperature, one panel a factor: {factor: {name: one number a seed}}."""
-    fig, axes = plt.subplots(1, len(gains), figsize=(7.8, 2.8), sharey=True, sharex=True)
-    for ax, (s, rows) in zip(axes, gains.items(), strict=True):
-        rows_of_methods(ax, rows, reference=0)
-        ax.set(title=f"{s}x", xlabel="change of the loss by the temperature")
-    return fig
-
-
-def rows_figure(
-    rows: Mapping[str, Sequence[float]],
-    xlabel: str,
-    reference: float | None = None,
-    colors: Mapping[str, str] | None = None,
-) -> plt.Figure:
-    """:func:`rows_of_methods` alone in a figure."""
-    fig, ax = plt.subplots(figsize=(7.2, 0.75 + 0.3 * len(rows)))
-    rows_of_methods(ax, rows, colors, reference)
-    ax.set_xlabel(xlabel)
-    return fig
-
-
-def fine_tuned(recorded: Recorded, methods: Sequence[str], longer: Sequence[str]) -> plt.Figure:
-    """Loss against fine-tuning steps at the new length and at the old one."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.3), sharey=True)
-    panels = (
-        (axes[0], 256, "at 256, the new length", (0, 20, 60, 240)),
-        (axes[1], 64, "at 64, the old length", (0, 20, 60, 240)),
+    ax.text(factors[0], own - 0.03, f"the same model at {trained}", fontsize=9, va="top", color=INK)
+    ax.set_xscale("log", base=2)
+    ax.minorticks_off()
+    ax.set_xticks(factors, [f"{s}x ({s * trained})" for s in factors])
+    ax.set(ylabel="loss, last 32 positions", ylim=(own - 0.2, 3.6), xlim=(factors[0] * 0.97, factors[-1] * 1.03))
+    ax.set_xlabel("read out at")
+    ends = ", ".join(f"{STYLES[m]['label']} {row[-1].mean():.1f}" for m, row in rows.items())
+    return Picture(
+        fig,
+        "06_zero_shot",
+        alt=f"Loss at {', '.join(map(str, factors))} times the trained length. At {factors[-1]}x: {ends}",
+        caption="RoPE of the first race extended without training (mean and range of seeds). Open circles: just now.",
     )
-    for ax, n, title, steps in panels:
-        for i, m in enumerate(methods):
-            untrained = recorded.values(m, 4) if n == 256 else recorded.control_loss(m)
-            rows = [untrained, *(recorded.tuned(m, k, n) for k in (steps if m in longer else steps[:-1])[1:])]
-            at = [x + (i - (len(methods) - 1) / 2) * 0.05 for x in range(len(rows))]
-            for x, values in zip(at, rows, strict=True):
-                spread(ax, x, values, **style(m, label=STYLES[m]["label"] if x == at[0] else None))
-            ax.plot(at, np.mean(rows, axis=1), color=STYLES[m]["color"], lw=0.8, alpha=0.6)
-        ax.axhline(recorded.center("none", 8, 64), color=INK, lw=1, ls="--")
-        ax.set(title=title, xlabel="fine-tuning steps at 256")
-        ax.set_xticks(range(len(steps)), [str(k) for k in steps])
-    axes[0].set_ylabel("loss, last 32 positions")
-    axes[0].legend(loc="upper right")
-    return fig
+
+
+def fine_tuned(recorded: Recorded, methods: Sequence[str], longer: Sequence[str], length: int = 256) -> Picture:
+    """Loss at the new length against fine-tuning steps; ``longer``: methods that were trained four times as long."""
+    fig, ax = plt.subplots(figsize=(7.6, 3.5))
+    own = recorded.center("none", 8, recorded.settings.train_len)
+    after = {}
+    for m in methods:
+        steps = (0, 20, 60, 240) if m in longer else (0, 20, 60)
+        rows = np.array([recorded.values(m, 4), *(recorded.tuned(m, k, length) for k in steps[1:])])  # (steps, seeds)
+        look = style(m)
+        ax.fill_between(steps, rows.min(1), rows.max(1), color=look["color"], alpha=0.15, lw=0)
+        ax.plot(steps, rows.mean(1), **look)
+        after[look["label"]] = rows[2].mean()
+    ax.axhline(own, color=INK, lw=1, ls="--", label=f"as trained, at {recorded.settings.train_len}")
+    ax.set(xlabel=f"fine-tuning steps on windows of {length}", ylabel=f"loss at {length}, last 32 positions")
+    ax.set_xticks((0, 20, 60, 120, 180, 240))
+    ax.legend(loc="upper right")
+    ends = ", ".join(f"{name} {value:.2f}" for name, value in after.items())
+    return Picture(
+        fig,
+        "06_fine_tuned",
+        alt=f"Loss at {length} against fine-tuning steps. After 60 steps: {ends}; at its own length {own:.2f}",
+        caption=f"A few steps at {length // recorded.settings.train_len} times the length (mean, range of the seeds).",
+    )
 
 
 REAL = {
@@ -398,24 +399,38 @@ FILE = "SmolLM2-135M-Instruct, 4 bits (Q4_1)"
 
 
 def real_perplexity(
-    perplexity: Callable[[str, int, int], float], methods: Sequence[str], width: int = 2048
-) -> plt.Figure:
-    """Perplexity by block; ``perplexity(method, start, end)`` gives it."""
+    perplexity: Callable[[str, int, int], float], methods: Sequence[str], control: str, width: int = 2048
+) -> Picture:
+    """Perplexity by block over that of ``control`` in the same block; ``perplexity(method, start, end)`` gives it."""
     starts = range(0, 16384, width)
     fig, ax = plt.subplots(figsize=(7.6, 3.4))
+    last = {}
     for method in methods:
-        ax.plot([a + width / 2 for a in starts], [perplexity(method, a, a + width) for a in starts], **REAL[method])
+        ratio = [perplexity(method, a, a + width) / perplexity(control, a, a + width) for a in starts]
+        ax.plot([a + width / 2 for a in starts], ratio, **REAL[method])
+        last[REAL[method]["label"]] = ratio[-1]
+    ax.axhline(1, color=INK, lw=1.2, ls=":", label="the last 4,096 to\n8,192 tokens only")
     ax.axvline(8192, color=INK, lw=1, ls="--")
-    ax.set(yscale="log", xlabel=f"tokens read (blocks of {width:,})", ylabel="perplexity of the block", title=FILE)
-    ax.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+    ax.text(8192, 14, " trained length", fontsize=9, color=INK)
+    ax.set(
+        yscale="log", xlabel=f"tokens read (blocks of {width:,})", ylabel="perplexity over\nthat of the cut text",
+        title=FILE,
+    )  # fmt: skip
+    ax.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     ax.minorticks_off()
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return fig
+    ends = ", ".join(f"{name} {value:.3g}" for name, value in last.items())
+    return Picture(
+        fig,
+        "06_real_perplexity",
+        alt=f"4-bit SmolLM2-135M-Instruct: perplexity by block over that of a cut text. In the last block: {ends}",
+        caption="Recorded, four texts, no training. 1 means: as good as forgetting the beginning.",
+    )
 
 
 def real_copies(
     copies: Callable[[str], Mapping[int, Sequence[float]]], methods: Sequence[str], first: Sequence[float]
-) -> plt.Figure:
+) -> Picture:
     """Perplexity of the second copy by distance: every pair of texts a dot, lines through their geometric means."""
     fig, ax = plt.subplots(figsize=(7.6, 3.5))
     for method in methods:
@@ -433,15 +448,27 @@ def real_copies(
     ax.set_yticks([1, 3, 10, 30, 100, 300, 1000], ["1", "3", "10", "30", "100", "300", "1000"])
     ax.minorticks_off()
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return fig
+    fails = {}
+    for method in methods:
+        lost = [n for n, v in copies(method).items() if min(v) > 20]
+        fails[REAL[method]["label"]] = f"from {min(lost):,}" if lost else "nowhere"
+    words = ", ".join(f"{name} {where}" for name, where in fails.items())
+    return Picture(
+        fig,
+        "06_real_copy",
+        alt=f"4-bit SmolLM2-135M-Instruct, second copy by distance. Above a perplexity of 20: {words}",
+        caption="Recorded: two texts (dots), their mean. Gray: the first copy, which nothing announces.",
+    )
 
 
-def feasible_bases(feasible: Mapping[int, Mapping[float, bool]], published: Mapping[str, float]) -> plt.Figure:
+def feasible_bases(feasible: Mapping[int, Mapping[float, bool]], published: Mapping[str, float]) -> Picture:
     """Which bases satisfy the criterion, one panel a length: {length: {base: satisfied}}."""
     ticks = (3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000, 30_000)
     fig, axes = plt.subplots(1, len(feasible), figsize=(7.8, 2))
+    smallest = {}
     for ax, (n, found) in zip(axes, feasible.items(), strict=True):
         bases = list(found)
+        smallest[n] = min(b for b, satisfied in found.items() if satisfied)
         half = math.sqrt(bases[1] / bases[0])  # the bases tried are a geometric grid: each stands for its own cell
         for base in (b for b, satisfied in found.items() if satisfied):
             ax.axvspan(base / half, base * half, color="#029e73", alpha=0.8, lw=0)
@@ -451,123 +478,45 @@ def feasible_bases(feasible: Mapping[int, Mapping[float, bool]], published: Mapp
         ax.minorticks_off()
         marks = [b for b in ticks if bases[0] <= b <= bases[-1]]
         ax.set_xticks(marks, [f"{b:,}" for b in marks])
-    return fig
+    first = ", ".join(f"{b:,.0f} at length {n:,}" for n, b in smallest.items())
+    return Picture(
+        fig,
+        "06_base_bound",
+        alt=f"Bases that satisfy the criterion: slivers, then stretches with gaps. Smallest found: {first}",
+        caption="Green: bases for which no sum up to this length is negative. The set has holes.",
+    )
 
 
-def ntk_sweep(recorded: Recorded, factors: Sequence[int], lengths: Sequence[int] = (256, 512)) -> plt.Figure:
-    """Loss against the factor given to NTK-aware, one line a length."""
-    fig, ax = plt.subplots(figsize=(7.2, 3))
-    for n, color, line, mark in zip(lengths, ("#0173b2", "#de8f05"), ("-", "--"), ("o", "s"), strict=True):
-        rows = np.array([recorded.sweep(s, n) for s in factors])
-        ax.fill_between(factors, rows.min(1), rows.max(1), color=color, alpha=0.2, lw=0)
-        name = f"read out at {n} ({n // recorded.settings.train_len}x)"
-        ax.plot(factors, rows.mean(1), color=color, ls=line, marker=mark, label=name)
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(factors, [str(s) for s in factors])
-    ax.minorticks_off()
-    ax.set(xlabel="factor given to NTK-aware", ylabel="loss, last 32 positions")
-    ax.legend()
-    return fig
-
-
-GUIDE = (
-    (
-        "The text fits the\ntrained length",
-        "Change nothing",
-        "every static rule costs\nsomething on short text",
-        "#56b4e9",
-    ),
-    (
-        "A little longer,\nno training",
-        "YaRN or NTK-aware; count\nfrom the length that works",
-        "dynamic scaling: cached is\nnot recomputed, either way",
-        "#de8f05",
-    ),
-    (
-        "Several times longer,\nno training",
-        "YaRN; or cut the text,\nif the loss allows it",
-        "test recall by depth;\nperplexity did not show it",
-        "#ca9161",
-    ),
-    (
-        "Longer, with\nsome training",
-        "YaRN or Llama 3's rule,\nthen train at length",
-        "the factor sets the reach,\nnot the length trained at",
-        "#029e73",
-    ),
-    (
-        "You still pretrain",
-        "A larger base, and\nlong text at the end",
-        "measure the length that\nworks: it is not the base",
-        "#cc78bc",
-    ),
-)
-"""You have / do / watch / color."""
-
-
-def decision_guide() -> plt.Figure:
-    """A model, a target length, what to do, what to watch: one row a situation."""
-    fig, ax = plt.subplots(figsize=(8, 5.4), layout="none")
-    ax.set(xlim=(0, 10), ylim=(-0.2, len(GUIDE) + 0.55))
-    ax.axis("off")
-    for x, head in ((0.1, "You have"), (3.65, "Do"), (7.0, "Watch")):
-        ax.text(x, len(GUIDE) + 0.3, head, weight="bold", fontsize=11, va="center", color=INK)
-    for i, (have, do, watch, color) in enumerate(GUIDE):
-        y = len(GUIDE) - 1 - i
-        for x, width, text, alpha in ((0.0, 2.9, have, 0.16), (3.5, 2.85, do, 0.4), (6.95, 3.05, watch, 0.16)):
-            box = FancyBboxPatch(
-                (x + 0.06, y + 0.12), width - 0.12, 0.74, boxstyle="round,pad=0.05", facecolor=color, alpha=alpha,
-                edgecolor="none",
-            )  # fmt: skip
-            ax.add_patch(box)
-            ax.text(x + width / 2, y + 0.49, text, ha="center", va="center", fontsize=9.5, color=INK, linespacing=1.3)
-        for x in (2.98, 6.43):
-            ax.annotate("", (x + 0.47, y + 0.49), (x, y + 0.49), arrowprops={"arrowstyle": "->", "color": MUTED})
-    fig.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
-    return fig
-
-
-def _range(low: float, high: float) -> str:
-    return f"{low:.0f}" if round(float(low)) == round(float(high)) else f"{low:.0f}-{high:.0f}"
-
-
-RECALL_LABELS = {
-    "none": "as trained",
-    "none+t": "as trained + temp.",
-    "pi": "PI",
-    "ntk": "NTK-aware",
-    "ntk+t": "NTK-aware + temp.",
-    "yarn-t": "YaRN - temp.",
-    "yarn": "YaRN",
-    "llama3": "Llama 3",
-}
-"""Short names for narrow panels."""
-
-
-def recall_grids(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Sequence[float]) -> plt.Figure:
-    """Heat maps depth x length, one a method: mean over seeds in color, lowest to highest seed in the cell.
+def recall(grids: Mapping[str, Tensor], lengths: Sequence[int], depths: Sequence[float]) -> Picture:
+    """Recall by length at the far and at the near end of the window, one panel a method.
 
     Args:
-        grids: {method: (seeds, depths, lengths) percent}, methods as in RECALL_LABELS.
-        lengths, depths: of the axes.
+        grids: {method: (seeds, depths, lengths) percent}.
+        lengths, depths: of the axes; depth 0 is the far end.
     """
-    columns = min(4, len(grids))
-    rows = math.ceil(len(grids) / columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(8, 2.45 * rows + 0.5), sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(grids) :]:
-        ax.axis("off")
-    names = [f"{d:g}" for d in depths]
-    names[0], names[-1] = f"far {names[0]}", f"near {names[-1]}"
-    for i, (ax, (method, grid)) in enumerate(zip(axes.flat, grids.items(), strict=False)):
-        low, high = grid.amin(0), grid.amax(0)
-        text = np.array([[_range(a, b) for a, b in zip(*r, strict=True)] for r in zip(low, high, strict=True)])
-        plotting.heatmap(
-            grid.mean(0).numpy(), ax=ax, annot=text, fmt="", vmin=0, vmax=100, cmap="cividis", cbar=False,
-            annot_kws={"fontsize": 7.5}, xticklabels=list(lengths), yticklabels=names,
-            linewidths=0.8, linecolor="white",
-        )  # fmt: skip
-        ax.set_title(RECALL_LABELS[method], fontsize=9.5)
-        ax.tick_params(axis="y", rotation=0)
-        ax.set_xlabel("length" if i // columns == rows - 1 else "")
-        ax.set_ylabel("depth" if i % columns == 0 else "")
-    return fig
+    fig, axes = plt.subplots(1, len(grids), figsize=(8, 2.9), sharey=True)
+    ends = (
+        (0, f"far: depth {depths[0]:g}", "#0173b2", "-", "o"),
+        (-1, f"near: depth {depths[-1]:g}", "#de8f05", "--", "s"),
+    )
+    words = []
+    for ax, (method, grid) in zip(axes, grids.items(), strict=True):
+        for at, name, color, line, marker in ends:
+            seeds = grid[:, at].numpy()  # (seeds, lengths)
+            ax.fill_between(lengths, seeds.min(0), seeds.max(0), color=color, alpha=0.18, lw=0)
+            ax.plot(lengths, seeds.mean(0), color=color, ls=line, marker=marker, ms=5, label=name)
+        far, near = (grid[:, at, -1].mean().item() for at in (0, -1))
+        words.append(f"{STYLES[method]['label']} {far:.0f}% far and {near:.0f}% near")
+        ax.set(title=STYLES[method]["label"], xscale="log", ylim=(0, 104))
+        ax.title.set_fontsize(10.5)
+        ax.minorticks_off()
+        ax.set_xticks(lengths, [str(n) for n in lengths])
+    axes[0].set_ylabel("recalled, %")
+    fig.supxlabel("length of the window", fontsize=10)
+    axes[-1].legend(loc="lower left", fontsize=8)
+    return Picture(
+        fig,
+        "06_recall",
+        alt=f"Recall at {', '.join(map(str, lengths))}. At {lengths[-1]}: {'; '.join(words)}",
+        caption="Recall without training, each length with its own factor (mean and range of the seeds). Chance is 3%.",
+    )
