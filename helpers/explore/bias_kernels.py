@@ -12,7 +12,7 @@ from ..encodings.kerple import kerple_log, kerple_power
 from ..encodings.sandwich import sandwich_rows
 from ..encodings.t5 import t5_buckets
 from ..plotting import ACCENT, MUTED, Picture, line
-from . import Choice, Slider, data, explorable
+from . import Choice, Slider, checked, data, explorable
 
 SCHEMES = {
     "ALiBi": "alibi",
@@ -26,9 +26,9 @@ KERNELS = tuple(SCHEMES)
 
 DIALS = (
     Choice("kernel", "kernel", KERNELS),
-    Slider("strength", "strength: slope, r1, or times the kernel", 0.01, 4, step=0.01, log=True),
+    Slider("strength", "strength (slope, r1)", 0.01, 4, step=0.01, log=True),
     Slider("power", "r2 (KERPLE only)", 0.05, 2, step=0.05),
-    Slider("window", "tokens in the window", 32, 4096, log=True, unit="tokens"),
+    Slider("window", "window", 32, 4096, log=True, unit="tokens"),
 )
 
 
@@ -88,9 +88,7 @@ def bias_kernels(
     Raises:
         ValueError: on anything else.
     """
-    state = {"kernel": kernel, "strength": strength, "power": power, "window": window, "distance": distance}
-    for dial in DIALS:
-        dial.check(state[dial.key])
+    state = checked(DIALS, kernel=kernel, strength=strength, power=power, window=window, distance=distance)
     Slider("distance", "", 0, window - 1).check(distance)
     fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
     for name in KERNELS:

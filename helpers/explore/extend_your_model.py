@@ -13,9 +13,11 @@ from ..encodings.extension import Extension, extend, rotations
 from ..encodings.rope import rope_frequencies
 from ..plotting import ACCENT, MUTED, Picture
 from ..validate import require
-from . import Choice, Slider, data, explorable
+from . import Choice, Slider, checked, data, explorable
 
+AS_PUBLISHED = "as the file says"
 RULES = {
+    AS_PUBLISHED: "",
     "position interpolation": "pi",
     "NTK-aware": "ntk",
     "dynamic NTK": "dynamic_ntk",
@@ -51,12 +53,15 @@ def original_length(parameters: RotaryParameters) -> int:
 def extended(
     parameters: RotaryParameters, model: str, rule: str, factor: float, original: int, base_times: float = 50
 ) -> Extension | None:
-    """Frequencies at a text of ``factor`` x ``original`` tokens; None for LongRoPE where the file has no lists.
+    """What a rule makes of a text of ``factor`` x ``original`` tokens; None for LongRoPE where the file has no lists.
 
     A published list holds for the factor that it was searched for: LongRoPE keeps the file's factor and length.
     """
     width, base, name = parameters.rotary_dim, parameters.base, RULES[rule]
     target = round(factor * original)
+    if rule == AS_PUBLISHED:
+        own = from_config(data("extend_your_model")[model]["config"], seq_len=target)
+        return Extension(own.inv_freq, own.attention_factor)
     if name == "abf":
         return extend(name, width, base, new_base=base * base_times)
     if name != "longrope":
@@ -80,6 +85,7 @@ def extend_your_model(
     original: int | None = None,
     base_times: float = 50.0,
     spelling: str = "rope_parameters",
+    pair: int = 40,
 ) -> Picture:
     """By how much a rule slows each pair, among all rules, and the turns that the pairs complete.
 
@@ -90,22 +96,30 @@ def extend_your_model(
         original: length trained on, in tokens, 256 to 262,144; None for the file's.
         base_times: by what "larger base" multiplies the base, 1 to 1,000 (Xiong et al.: 50).
         spelling: of the edit, one of :data:`SPELLINGS`: transformers 5 or 4.
+        pair: the one that the live version marks, from 0, the fastest; where a head has fewer, its slowest.
 
     Raises:
         ValueError: on anything else.
     """
-    DIALS[0].check(model)
+    Choice("model", "", MODELS).check(model)
     parameters = parameters_of(model)
     length = original_length(parameters) if original is None else original
-    state = {"model": model, "rule": rule, "factor": factor, "original": length}
-    state |= {"base_times": base_times, "spelling": spelling}
-    for dial in DIALS:
-        dial.check(state[dial.key])
+    state = checked(
+        DIALS,
+        model=model,
+        rule=rule,
+        factor=factor,
+        original=length,
+        base_times=base_times,
+        spelling=spelling,
+        pair=pair,
+    )
+    Slider("pair", "", 0, 127).check(pair)
     require(isinstance(length, int), "original", length, "use a whole number of tokens.")
     turns = rotations(rope_frequencies(parameters.rotary_dim, parameters.base), length)
     pairs = torch.arange(len(turns))
     fig, (top, below) = plt.subplots(2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(1.4, 1))
-    for name in (*(n for n in RULES if n != rule), rule):
+    for name in (*(n for n in RULES if n not in (rule, AS_PUBLISHED)), rule):
         found = extended(parameters, model, name, factor, length, base_times)
         if found is None:
             continue

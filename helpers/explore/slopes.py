@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..encodings.alibi import alibi_slopes
 from ..plotting import ACCENT, MUTED, Picture, color
-from . import Choice, Slider, explorable
+from . import Choice, Slider, checked, explorable
 
 LADDERS = ("the authors'", "my own")
 PERCENT = 0.01
@@ -19,8 +19,8 @@ DIALS = (
     Slider("heads", "heads", 1, 64),
     Choice("ladder", "slopes", LADDERS),
     Slider("steepest", "steepest slope (my own)", 0.001, 4, step=0.001, log=True),
-    Slider("ratio", "each next slope is this times the one before (my own)", 0.3, 1, step=0.01),
-    Slider("length", "length of the text", 64, 16384, log=True, unit="tokens"),
+    Slider("ratio", "ratio of neighbors (my own)", 0.3, 1, step=0.01),
+    Slider("length", "text", 64, 16384, log=True, unit="tokens"),
 )
 
 
@@ -59,7 +59,7 @@ def slopes(
     ladder: str = "the authors'",
     distance: int = 512,
 ) -> Picture:
-    """What the heads of a ladder still weigh at each distance, and, beside it, the authors' ladder of twelve heads.
+    """What the heads of a ladder still weigh at each distance, and how far each of them sees.
 
     Args:
         heads: 1 to 64. Where it is no power of two the authors' order is not monotone.
@@ -71,11 +71,8 @@ def slopes(
     Raises:
         ValueError: on anything else.
     """
+    state = checked(DIALS, heads=heads, steepest=steepest, ratio=ratio, length=length, ladder=ladder, distance=distance)
     Slider("distance", "", 1, 16384).check(distance)
-    state = {"heads": heads, "steepest": steepest, "ratio": ratio, "length": length}
-    state |= {"ladder": ladder, "distance": distance}
-    for dial in DIALS:
-        dial.check(state[dial.key])
     mine = ladder_of(heads, ladder, steepest, ratio)
     see = int((one_percent(mine) >= distance).sum())
     within = int((one_percent(mine) <= length).sum())

@@ -6,10 +6,11 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from .. import encodings, plotting
+from .. import plotting
 from ..encodings.t5 import t5_buckets as buckets_of
 from ..plotting import ACCENT, MUTED, Picture
-from . import Choice, Slider, explorable
+from ..validate import require
+from . import Choice, Slider, checked, explorable
 
 DIRECTIONS = ("causal decoder", "bidirectional encoder")
 FAR = 600
@@ -65,15 +66,15 @@ def t5_buckets(
     Raises:
         ValueError: on anything else.
     """
-    encodings.T5(1, buckets, max_distance, bidirectional=True)  # refuses what is no multiple of 4
+    state = checked(DIALS, buckets=buckets, max_distance=max_distance, direction=direction, distance=distance)
+    require(buckets % 4 == 0, "buckets", buckets, "use a multiple of 4.")
     Slider("distance", "", -FAR, FAR).check(distance)
-    state = {"buckets": buckets, "max_distance": max_distance, "direction": direction, "distance": distance}
     fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
     said = {}
     for ax, mode in zip(axes, DIRECTIONS, strict=True):
         said[mode] = _draw(ax, buckets, max_distance, mode, distance)
     axes[0].set_ylabel("bucket")
-    mine, sharing = said.get(direction, said[DIRECTIONS[0]])
+    mine, sharing = said[direction]
     alt = (
         f"T5's bucket against distance, as stairs, for a causal decoder and for an encoder that looks both ways, "
         f"{buckets} buckets, max_distance {max_distance}. Marked: distance {distance}, bucket {mine}"

@@ -10,7 +10,7 @@ import torch
 
 from ..encodings.sinusoidal import sinusoidal_table
 from ..plotting import ACCENT, DIVERGING, MUTED, Picture, color
-from . import Choice, Slider, explorable
+from . import Choice, Slider, checked, explorable
 
 TABLES = ("MiniLM (trained)", "Whisper's encoder", "sinusoidal", "random")
 SHADES = (color("learned"), color("transformer_xl"), color("sinusoidal"), MUTED)
@@ -61,15 +61,13 @@ def table_similarity(table: str = "MiniLM (trained)", row: int = 200) -> Picture
 
     Args:
         table: one of :data:`TABLES`.
-        row: a position, 0 to 511; to 1499 in Whisper's table.
+        row: a position, 0 to 1499; in tables of 512 rows the last counts from 511 on.
 
     Raises:
         ValueError: on anything else.
     """
-    state = {"table": table, "row": row}
-    for dial in DIALS:
-        dial.check(state[dial.key])
-    Slider("row", "", 0, LENGTH.get(table, 512) - 1).check(row)
+    state = checked(DIALS, table=table, row=row)
+    row = min(row, LENGTH.get(table, 512) - 1)
     shown = {name: cosines(name) for name in TABLES}
     fig = plt.figure(figsize=(8, 4.8))
     grid = fig.add_gridspec(4, 2, width_ratios=(1, 1.15))

@@ -7,14 +7,14 @@ import numpy as np
 
 from ..encodings.extension import temperature_factor
 from ..plotting import ACCENT, Picture
-from . import Choice, Slider, explorable
+from . import Choice, Slider, checked, explorable
 
 CONVENTIONS = ("cos and sin", "logits", "mscale pair")
 LOOK = {"cos and sin": ("#d55e00", "-"), "logits": ("#0173b2", "--"), "mscale pair": ("#029e73", "-.")}
 
 DIALS = (
     Slider("factor", "factor s", 1, 64, step=0.5, log=True),
-    Slider("rotated_share", "rotated share of the head", 1 / 24, 1, step=1 / 24),
+    Slider("rotated_share", "rotated share of the head", 0.05, 1, step=0.01),
     Choice("convention", "temperature on", CONVENTIONS),
     Slider("mscale", "mscale (of the pair)", 0, 1.5, step=0.05),
     Slider("mscale_all_dim", "mscale_all_dim (of the pair)", 0, 1.5, step=0.05),
@@ -60,17 +60,21 @@ def temperature(
 
     Args:
         factor: s, wanted length over original length, 1 to 64.
-        rotated_share: of the head's channels, 1/24 to 1 (DeepSeek-V3: 64 of 192 channels).
+        rotated_share: of the head's channels, 0.05 to 1 (DeepSeek-V3: 64 of 192 channels).
         convention: one of :data:`CONVENTIONS`.
         mscale, mscale_all_dim: DeepSeek's two numbers, 0 to 1.5; 0 counts as absent. Only for "mscale pair".
 
     Raises:
         ValueError: on anything else.
     """
-    state = {"factor": factor, "rotated_share": rotated_share, "convention": convention}
-    state |= {"mscale": mscale, "mscale_all_dim": mscale_all_dim}
-    for dial in DIALS:
-        dial.check(state[dial.key])
+    state = checked(
+        DIALS,
+        factor=factor,
+        rotated_share=rotated_share,
+        convention=convention,
+        mscale=mscale,
+        mscale_all_dim=mscale_all_dim,
+    )
     on_cos_sin, on_scale = multipliers(factor, convention, mscale, mscale_all_dim)
     rotated, rest, whole = of_logit(on_cos_sin, on_scale, rotated_share)
     fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3), width_ratios=(1.5, 1))

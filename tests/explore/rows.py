@@ -5,10 +5,44 @@ It returns: name of an exported JavaScript function -> (its Python twin, the lis
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import math
 
+import numpy as np
 import torch
+
+from helpers.encodings import from_config
+from helpers.encodings.alibi import alibi_slopes
+from helpers.encodings.config import language_model, model_family, rotary_sets
+from helpers.encodings.extension import temperature_factor
+from helpers.explore import data
+
+ELSEWHERE = {"extend_your_model": {"read", "edit"}}
+"""Exported functions that are tested against something else: test_configurations.py."""
+
+
+def read(config: dict) -> dict:
+    """What JavaScript reads from a configuration, as Python reads it."""
+    text = language_model(config)
+    sets = rotary_sets(text)
+    turning = [name for name, each in sets.items() if each is not None]
+    layer_type = "full_attention" if "full_attention" in turning else turning[0]  # the layers that see furthest
+    found = from_config(config, layer_type=layer_type)
+    rope = sets[layer_type]
+    return {
+        "family": model_family(text),
+        "kind": found.kind,
+        "rope": rope,
+        "width": found.rotary_dim,
+        "headDim": found.head_dim,
+        "last": found.rotated == "last",
+        "base": found.base,
+        "declared": found.max_position_embeddings,
+        "original": found.original_max_position_embeddings or found.max_position_embeddings,
+        "factor": found.factor,
+    }
 
 
 def grid(**values: list) -> list[list]:
@@ -80,6 +114,44 @@ def sinusoid_kernel(m):
     }
 
 
+# ---------------------------------------------------------------------------------------------------------------- 03
+
+
+def t5_buckets(m):
+    def spans(buckets, max_distance, direction):
+        every = torch.arange(-m.FAR, m.FAR + 1)
+        bucket = m.bucket_of(every, buckets, max_distance, direction)
+        held = [every[bucket == b].tolist() for b in range(buckets)]
+        return [[each[0], each[-1]] if each else None for each in held]
+
+    settings = {
+        "buckets": list(range(8, 65, 4)),
+        "max_distance": [40, 48, 64, 120, 128, 256, 504, 512],
+        "direction": m.DIRECTIONS,
+    }
+    some = grid(distance=[-600, -128, -33, -1, 0, 1, 20, 600], buckets=[8, 32], max_distance=[48, 128], d=m.DIRECTIONS)
+    return {
+        "bucketOf": (lambda distance, *rest: int(m.bucket_of(torch.tensor(distance), *rest)), some),
+        "spans": (spans, grid(**settings)),
+    }
+
+
+def table_similarity(m):
+    def cosines(name, row):
+        if name != m.TABLES[0]:
+            return m.cosines(name)[row].tolist()
+        recorded = data("table_similarity")  # how far it is from the table: test_data.py
+        factor = np.frombuffer(base64.b64decode(recorded["int8"]), np.int8).reshape(-1, recorded["rank"])
+        factor = factor * np.array(recorded["scale"])
+        return (factor @ factor[row]).tolist()
+
+    return {
+        "noise": (lambda index: float(m.hashed(np.array([index]))[0]), grid(index=[0, 1, 2, 77, 512 * 384 - 1])),
+        "rowsOf": (lambda name: m.LENGTH.get(name, 512), grid(name=m.TABLES)),
+        "cosines": (cosines, grid(name=m.TABLES, row=[0, 200, 511]) + [[m.TABLES[1], 1499]]),
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------------- 04
 
 
@@ -105,10 +177,50 @@ def two_arrows(m):
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------- 03
-
-
 # ---------------------------------------------------------------------------------------------------------------- 05
 
 
+def slopes(m):
+    ladders = grid(heads=[1, 8, 12, 64], ladder=m.LADDERS, steepest=[0.001, 0.5, 4], ratio=[0.3, 0.84, 1])
+    return {
+        "alibiSlopes": (alibi_slopes, grid(heads=list(range(1, 65)))),
+        "ladderOf": (m.ladder_of, ladders),
+        "onePercent": (m.one_percent, grid(slope=[0.001, 0.5, 4])),
+    }
+
+
+def bias_kernels(m):
+    settings = {"kernel": m.KERNELS, "strength": [0.01, 0.25, 4], "power": [0.05, 1, 1.95], "window": [32, 137, 1024]}
+    return {"biasOf": (m.bias_of, grid(**settings) + [["T5", 1, 1, 4096], ["FIRE", 1, 1, 4096]])}
+
+
 # ---------------------------------------------------------------------------------------------------------------- 06
+
+
+def extend_your_model(m):
+    found = {model: read(m.data("extend_your_model")[model]["config"]) for model in m.MODELS}
+    model_of = {json.dumps(each): model for model, each in found.items()}
+
+    def extended(each, *rest):
+        model = model_of[json.dumps(each)]
+        made = m.extended(m.parameters_of(model), model, *rest)
+        return None if made is None else {"inverse": made.inv_freq.tolist(), "attention": made.attention_factor}
+
+    own = [
+        [each, rule, factor, each["original"], 50] for each in found.values() for rule in m.RULES for factor in (1, 6.5)
+    ]
+    other = grid(found=[found["phi-1"]], rule=list(m.RULES), factor=[1, 2, 64], original=[256, 30_000], times=[1, 700])
+    return {"extended": (extended, own + other)}
+
+
+def temperature(m):
+    settings = {"factor": [1, 2.5, 40, 64], "convention": m.CONVENTIONS}
+    pairs = {"mscale": [0, 0.7, 1, 1.5], "mscale_all_dim": [0, 0.7, 1]}
+    return {
+        "temperatureFactor": (temperature_factor, grid(factor=[1, 4, 64], mscale=[0, 0.7, 1])),
+        "multipliers": (m.multipliers, grid(**settings, **pairs)),
+        "ofLogit": (
+            lambda on, share: m.of_logit(*on, share),
+            grid(on=[[1.3, 1], [1, 1.7], [1.2, 1.1]], share=[0.05, 1]),
+        ),
+    }
