@@ -27,7 +27,7 @@ assert (trained * theta / (2 * math.pi) >= 1).sum() == 3 and round(500 * theta[3
 assert (512 * theta[6:]).rad2deg().round().tolist() == [29, 9]
 repairs = [of("none", 4) - recorded.pair(p, 256) for p in range(8)]
 lost = of("none", 4) - of("none", 8, 64)
-assert every(repairs[3], 0.65, 1.05) and every(lost, 0.95, 1.35) and np.argmax([r.mean() for r in repairs]) == 3
+assert every(repairs[3], 0.75, 1.05) and every(lost, 0.95, 1.35) and np.argmax([r.mean() for r in repairs]) == 3
 assert all((repairs[3] > r).all() for p, r in enumerate(repairs) if p != 3), "on each of the seeds"
 assert 0.2 < repaired[1] < 0.4 and 0.2 < repaired[2] < 0.4 and abs(repaired[4:]).max() < 0.06
 assert cost.argmax() == 0 and 0.4 < cost[0] < 0.6 and abs(cost[4:]).max() < 0.02
@@ -99,7 +99,7 @@ assert [round(mean(tuned[m]) - own_length.mean(), 2) for m in ("yarn", "llama3")
 # recall
 far_2x, near_2x = recall["none"][:, 0, 0], recall["none"][:, -1, 0]
 assert (round(far_2x.min().item()), round(far_2x.max().item())) == (3, 30) and near_2x.min() > 90
-assert 10 < recall["pi"].min() and recall["pi"].max() < 95
+assert (round(recall["pi"].min().item()), round(recall["pi"].max().item())) in ((14, 87), (14, 88))
 assert recall["yarn"][:, 0, 2].mean() > 50 and recall["yarn"][:, -1, 2].mean() > 50 > recall["yarn"][:, 2, 2].mean()
 assert all(min(recall[m][:, i, 2].mean() for i in (0, -1)) < 50 for m in ("none", "pi", "ntk"))
 assert (recall["yarn-t"][:, 0, 2] > recall["ntk+t"][:, 0, 2] + 50).all(), "the frequencies bring back the far end"
@@ -152,6 +152,9 @@ rise = {name: [fair_race.gap(trial) for trial in found] for name, found in trial
 assert max(rise["alibi"] + rise["sandwich"]) < 0.05
 assert all(min(rise[name]) > 0.05 for name in ("rope", "pope", "sinusoidal", "learned"))
 assert min(rise["t5"]) < 0.05 < max(rise["t5"])
+assert min(map(fair_race.gap, longest["no encoding"])) > max(rise["none"]), (
+    "no encoding rises further when trained longer"
+)
 at_the_length = [[trial.last[64] for trial in trials[name]] for name in ("t5", "rope", "pope", "alibi", "sandwich")]
 assert max(map(min, at_the_length)) < min(map(max, at_the_length)), "any of the five can be ahead"
 assert all(run.recall[64].mean() > 0.9 for runs in longest.values() for run in runs)
