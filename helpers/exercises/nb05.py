@@ -10,182 +10,165 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encodings.alibi import alibi_slopes
 from . import todo, untouched
 
-# ----------------------------------------------------------------------------------------------------- 5.1 slopes
+# --------------------------------------------------------------------------------------------- 5.1 slopes for a length
+
+LENGTH, HEADS, MOST, NEAR, APART = 16_384, 8, 8.0, 16.0, 3.0
 
 
-def _geometric(n: int, exponent: float = 8.0) -> list[float]:
-    return [2 ** (-exponent * h / n) for h in range(1, n + 1)]
-
-
-def slopes_for(answer: Callable) -> str | None:
-    """``answer(n)`` gives the authors' slopes for n heads."""
-    for n in (8, 4, 12, 20, 1, 6, 64, 48):
-        got = answer(n)
-        if untouched(got):
-            return todo
-        got = np.asarray(got, dtype=float)
-        right = alibi_slopes(n).numpy()
-        if got.shape != (n,):
-            return f"{n} heads need {n} slopes; yours has shape {got.shape}."
-        if np.allclose(got, right):
-            continue
-        power = 2 ** int(math.log2(n))
-        named = {
-            "this is 2^(-8/n) for every head: the exponent must grow with the head, 8 h / n.": [2 ** (-8 / n)] * n,
-            "heads count from 1: with h = 0 the first head has slope 1.": [2 ** (-8 * h / n) for h in range(n)],
-            "slopes are positive here; the minus sign belongs to the bias.": -right,
-            "the paper's formula, right for powers of two only: the code fills the gaps differently.": _geometric(n),
-            "the right numbers, but sorted: the code appends the extra slopes at the end.": sorted(right, reverse=True),
-            "the extra slopes start with the first of the finer set, so take 0::2, not 1::2.": (
-                _geometric(power) + _geometric(2 * power)[1::2]
-            )[:n],
-            "take every other slope of the finer set: its even ones are there already.": (
-                _geometric(power) + _geometric(2 * power)
-            )[:n],
-            "start from the power of two at or below n, not above it.": _geometric(2 * power)[:n],
-        }
-        for words, wrong in named.items():
-            if np.shape(wrong) == (n,) and np.allclose(got, wrong):
-                return words
-        return f"not the slopes of {n} heads: the first should be {right[0]:.4g}, the last {right[-1]:.4g}."
+def long_slopes(answer: Sequence[float]) -> str | None:
+    """Eight slopes, in any order, that meet the three conditions for a length of 16,384 tokens."""
+    if untouched(answer):
+        return todo
+    if isinstance(answer, list | tuple) and any(untouched(x) for x in answer):
+        return todo
+    got = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=float)
+    if got.shape != (HEADS,):
+        return f"eight heads need eight slopes; yours has shape {got.shape}."
+    if not np.isfinite(got).all() or (got < 0).any():
+        return "slopes are positive, finite numbers; the minus sign belongs to the bias."
+    got = np.sort(got)[::-1]
+    if got[-1] == 0:
+        return "a head without any bias sees without end: more than 3 times as far as the next steeper one."
+    logits, sight = got[-1] * LENGTH, math.log(100) / got
+    if logits > MOST * (1 + 1e-6):
+        return f"across 16,384 tokens the gentlest head subtracts {logits:.0f} logits, and 8 are allowed."
+    if sight[0] > NEAR * (1 + 1e-6):
+        return f"the steepest head sees {sight[0]:.0f} tokens; it should see at most 16, so ln(100) / m <= 16."
+    apart = sight[1:] / sight[:-1]
+    if apart.max() > APART * (1 + 1e-6):
+        return f"head {apart.argmax() + 2} sees {apart.max():.1f} times as far as the next steeper one: at most 3."
     return None
 
 
-# ---------------------------------------------------------------------------------------------- 5.2 a step of cache
+# ------------------------------------------------------------------------------------- 5.2 one token, but not in front
 
 
-def step_bias(answer: Callable) -> str | None:
-    """``answer(slopes, n_keys)`` gives (H, 1, n_keys) for the last query."""
-    for slopes, n in ((torch.tensor([0.5, 0.125]), 5), (torch.tensor([0.25, 0.0625, 0.5]), 9)):
-        got = answer(slopes, n)
+def one_token(answer: Callable) -> str | None:
+    """``answer(ids, token)`` puts the token at one inner place of every sequence that is not the middle."""
+    generator = torch.Generator().manual_seed(0)
+    for n, t, token in ((5, 16, 8), (4, 9, 11), (6, 4, 7)):
+        ids = torch.randint(7, (n, t), generator=generator)
+        got = answer(ids.clone(), token)
         if untouched(got):
             return todo
         if not isinstance(got, Tensor):
             return f"a tensor is needed, not {type(got).__name__}."
-        got = got.double()
-        if got.shape != (len(slopes), 1, n):
-            return f"the shape should be (heads, 1, n_keys) = {(len(slopes), 1, n)}, yours is {tuple(got.shape)}."
-        m, j = slopes.double()[:, None, None], torch.arange(n)
-        right = -m * (n - 1 - j)
-        if torch.allclose(got, right):
-            continue
-        named = {
-            "the query is not at position 0: it comes after all cached keys, at n_keys - 1.": -m * j,
-            "the sign: distance must lower the logit, never raise it.": -right,
-            "the new token's own key is in the row already: the last entry should be 0, not minus one slope.": (
-                -m * (n - j)
-            ),
-            "no slope: every head pays the same.": (-(n - 1 - j).double()).expand_as(right),
-        }
-        for words, wrong in named.items():
-            if torch.allclose(got, wrong.double()):
-                return words
-        if torch.allclose(got - got[..., -1:], right):
-            return (
-                "the softmax would forgive this constant in each row, but the task asks for the distance: last entry 0."
-            )
-        return "not the distances of the last query: they count down to 0 at its own key."
+        if got.shape != (n, t + 1):
+            return f"one token makes (n, T + 1) = {(n, t + 1)}; yours is {tuple(got.shape)}."
+        where = got == token
+        if not (where.sum(1) == 1).all():
+            return "every sequence needs the fixed token once."
+        places = where.int().argmax(1)
+        if not torch.equal(got[~where].view(n, t), ids):
+            return "the other tokens have to stay as they are, in their order."
+        if (places != places[0]).any():
+            return "one fixed place: yours differs between sequences, so the distance to it says nothing."
+        place = int(places[0])
+        if place == 0:
+            return "this is in front; the tokenizer of this exercise cannot do that."
+        if place == t:
+            return "this is last; the tokenizer of this exercise cannot do that."
+        if 2 * place == t:
+            return "the token is in the middle: turn the sequence around, and it is an input again."
     return None
 
 
-# --------------------------------------------------------------------------------------------- 5.3 how far it sees
+# ---------------------------------------------------------------------------------------------- 5.3 which curve slides
 
 
-def sees(answer: Callable) -> str | None:
-    """``answer(m, share, lead)`` gives the largest whole distance with exp(lead - m k) >= share."""
-    for m, share, lead in ((0.4, 0.01, 0.0), (1 / 256, 0.01, 0.0), (0.25, 0.1, 0.0), (0.5, 0.01, 5.0)):
-        got = answer(m, share, lead)
-        if untouched(got):
-            return todo
-        if isinstance(got, Tensor) and got.numel() == 1:
-            got = got.item()
-        if not isinstance(got, int | float | np.number) or isinstance(got, bool) or not math.isfinite(got):
-            return f"one number is needed; yours is {got!r}."
-        exact = (lead - math.log(share)) / m
-        right = math.floor(exact + 1e-9)
-        if got == right:
-            continue
-        if abs(got - exact) < 1e-6:
-            return f"a whole number, please: {exact:.2f} rounds down, because one token further is below the share."
-        if got == math.ceil(exact):
-            return "rounded up: one token too far, there the weight is already below the share."
-        named = {
-            "a base-10 logarithm: softmax works with e, so use the natural one.": -math.log10(share) / m,
-            "a base-2 logarithm: softmax works with e, so use the natural one.": -math.log2(share) / m,
-            "the sign: log(share) is negative, and the distance is positive.": math.log(share) / m,
-            "multiplied by the slope: a steeper head sees less far, so divide.": -math.log(share) * m,
-            "your answer ignores the share: 0.01 is only its default.": -math.log(0.01) / m,
-        }
-        if lead:  # what is right without a lead can only be wrong about the lead
-            named = {
-                "your answer ignores the content lead: it buys lead / m tokens.": -math.log(share) / m,
-                "the lead is in logits, not in tokens: it buys lead / m of them.": -math.log(share) / m + lead,
-                "the sign of the lead: a key that content wants more is seen from further away.": (
-                    -(math.log(share) + lead) / m
-                ),
-            }
-        for words, wrong in named.items():
-            if math.isclose(got, wrong) or got == math.floor(wrong + 1e-9):
-                return words
-        return f"for m = {m:.4g}, share {share} and lead {lead} the distance is not {got}."
+def which_slides(answer: Sequence[str]) -> str | None:
+    """``answer`` is (sliding, hurt), two letters."""
+    sliding, hurt = answer
+    if untouched(sliding) or untouched(hurt):
+        return todo
+    if not all(isinstance(x, str) and x.strip().upper() in ("A", "B", "C") for x in (sliding, hurt)):
+        return 'two letters are needed, as in sliding, hurt = "A", "A".'
+    sliding, hurt = sliding.strip().upper(), hurt.strip().upper()
+    wrong = {
+        "A": "sliding: A ends lowest, but it falls up to 64 like any curve with early tokens; levels do not count.",
+        "C": "sliding: C falls up to 64 before it rises; a sliding window has no early tokens to lose.",
+    }
+    if sliding in wrong:
+        return wrong[sliding]
+    if hurt == "A":
+        return "hurt: A never rises; read on to 512."
+    if hurt == "B":
+        return "hurt: B is above A, but it is another model; from 64 to 512 it moves by next to nothing."
     return None
 
 
-# ---------------------------------------------------------------------------------------------- 5.4 the fused mask
+# ------------------------------------------------------------------------------------- 5.4 a mask for a piece of text
 
 
-def sdpa_mask(answer: Callable) -> str | None:
-    """``answer(slopes, T)`` gives a float mask (1, H, T, T) under which the fused kernel computes causal ALiBi.
+def chunk_mask(answer: Callable) -> str | None:
+    """``answer(slopes, n_queries, n_keys)`` gives a float mask (1, H, n_queries, n_keys) for the last queries.
 
     What is checked is the attention, so a shift of a row, or a huge negative number for a hidden key, is as good.
     """
-    slopes, t = torch.tensor([0.5, 0.0625, 0.25]), 6
-    got = answer(slopes, t)
+    slopes = torch.tensor([0.5, 0.0625, 0.25])
+    for n, t in ((6, 6), (1, 5), (3, 8)):
+        problem = _one_mask(answer(slopes, n, t), slopes, n, t)
+        if problem:
+            return problem
+    return None
+
+
+def _one_mask(got: Tensor, slopes: Tensor, n: int, t: int) -> str | None:
     if untouched(got):
         return todo
     if not isinstance(got, Tensor):
         return f"a tensor is needed, not {type(got).__name__}."
     if got.dtype == torch.bool:
         return "a bool mask can only hide keys: the bias needs a float mask."
-    if got.shape != (1, len(slopes), t, t):
-        return f"the shape should be (1, heads, T, T) = {(1, len(slopes), t, t)}, yours is {tuple(got.shape)}."
+    if got.shape != (1, len(slopes), n, t):
+        return (
+            f"the shape should be (1, heads, n_queries, n_keys) = {(1, len(slopes), n, t)}, yours: {tuple(got.shape)}."
+        )
     got = got.double()
-    distance = torch.arange(t)[:, None] - torch.arange(t)
+    distance = torch.arange(t - n, t)[:, None] - torch.arange(t)
     future = distance < 0
     right = -slopes.double()[:, None, None] * distance
     generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 1, len(slopes), t, 8, dtype=torch.float64, generator=generator)
-    masks = (got, right.masked_fill(future, -math.inf)[None])
-    yours, wanted = (F.scaled_dot_product_attention(q, k, v, attn_mask=mask) for mask in masks)
+    q = torch.randn(1, len(slopes), n, 8, dtype=torch.float64, generator=generator)
+    k, v = torch.randn(2, 1, len(slopes), t, 8, dtype=torch.float64, generator=generator)
+    yours, wanted = (
+        F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        for mask in (got, right.masked_fill(future, -math.inf)[None])
+    )
     if torch.allclose(yours, wanted, atol=1e-4):
         return None
     got, seen = got[0], ~future.expand_as(right)
-    if _weight(got)[~seen].max() > 1e-4:
+    if n < t:
+        first = torch.arange(n)[:, None] - torch.arange(t)  # as if the queries came first
+        hides = _weight(got) < 1e-4
+        if torch.equal(hides, (first < 0).expand_as(hides)):
+            return "the queries are the last tokens: the first of them is at position n_keys - n_queries, not at 0."
+    if n > 1 and _weight(got)[~seen].max() > 1e-4:
         hidden = got[~seen]
-        if _weight(got.mT)[~seen].max() < 1e-4:
+        if n == t and _weight(got.mT)[~seen].max() < 1e-4:
             return "transposed: rows are queries, columns keys; yours hides the past."
         if (hidden == 0).all():
             return "the future is not hidden but free: a 0 in a float mask means no change. Put minus infinity there."
         if torch.allclose(hidden, -right[~seen].abs()) or torch.allclose(hidden, right[~seen]):
-            return "the future is only priced, not hidden: put minus infinity above the diagonal."
+            return "the future only has a bias and is not hidden: put minus infinity above the diagonal."
         return "a query still sees the future: its weight there should be 0, so put minus infinity above the diagonal."
     if not torch.isfinite(got[seen]).all():
-        return "a visible key is hidden: the diagonal and everything below it must be finite."
-    got = got - got.diagonal(dim1=1, dim2=2)[..., None]  # softmax does not see what is added to a whole row
+        return "a visible key is hidden: every key up to the query itself must be finite."
+    own = (distance == 0).expand_as(right)
+    got = got - got[own].view(len(slopes), n, 1)  # softmax does not see what is added to a whole row
     if torch.allclose(got[seen], -right[seen]):
         return "the sign: distance must lower the logit."
     if (got[seen] == 0).all():
-        return "causal, but no bias: every visible key should pay slope times distance."
+        return "causal, but no bias: from every visible key subtract slope times distance."
     if torch.allclose(got[seen], -distance.expand_as(right)[seen].double()):
-        return "no slope: every head pays the same."
+        return "no slope: every head has the same bias."
     ratio = (got[seen & (right != 0)] / right[seen & (right != 0)]).unique()
     if torch.allclose(ratio, ratio[0].expand_as(ratio), atol=1e-4):
         wrong = "divide" if ratio[0].abs() < 1 else "multiply"
         return f"every bias is {ratio[0]:.3g} times the right one: only q k is scaled, so do not {wrong} by sqrt(d)."
-    return "below the diagonal the entry should be minus slope times distance."
+    return "up to the query itself the entry should be minus slope times distance."
 
 
 def _weight(mask: Tensor) -> Tensor:
@@ -193,145 +176,199 @@ def _weight(mask: Tensor) -> Tensor:
     return mask.softmax(-1).nan_to_num(0.0)
 
 
-# -------------------------------------------------------------------------------------------------- 5.5 both sides
+# --------------------------------------------------------------------------------------------------- 5.5 no mask at all
 
 
-def both_sides(answer: Sequence) -> str | None:
-    """``answer`` is (past, future), two lists of 4 positive numbers, equal as sets and not as lists."""
-    past, future = answer
-    if any(untouched(x) for side in (past, future) for x in side):
-        return todo
-    past, future = np.asarray(past, dtype=float), np.asarray(future, dtype=float)
-    if past.shape != (4,) or future.shape != (4,):
-        return "each side needs four slopes."
-    if not (np.isfinite(past).all() and np.isfinite(future).all()):
-        return "slopes are finite numbers."
-    if (past <= 0).any() or (future <= 0).any():
-        return "a slope at or below 0 rewards distance or ignores it: slopes are positive."
-    if np.allclose(past, future, atol=0):
-        return "both sides are the same, head by head: this is the symmetric bias, whose output mirrors with the input."
-    if not np.allclose(np.sort(past), np.sort(future), atol=0):
-        return "the two lists must hold the same numbers, in another order."
+def fold(answer: Callable) -> str | None:
+    """``answer(q, k, slopes)`` gives wider queries and keys under which plain causal attention computes ALiBi."""
+    width, slopes = 64, 2.0 ** -torch.arange(1.0, 9.0)
+    for t, rounded in ((40, False), (1000, True)):
+        generator = torch.Generator().manual_seed(t)
+        q, k, v = torch.randn(3, 2, len(slopes), t, width, generator=generator)
+        got = answer(q.clone(), k.clone(), slopes.clone())
+        if untouched(got) or (isinstance(got, tuple | list) and any(untouched(x) for x in got)):
+            return todo
+        if not (isinstance(got, tuple | list) and len(got) == 2 and all(isinstance(x, Tensor) for x in got)):
+            return "return two tensors, the wider queries and the wider keys."
+        wide = [x.float() for x in got]
+        shape = tuple(q.shape[:-1])
+        if any(x.dim() != 4 or tuple(x.shape[:-1]) != shape for x in wide) or wide[0].shape != wide[1].shape:
+            return (
+                f"both should be (B, H, T, D') = {(*shape, 'more than 64')}; yours: {[tuple(x.shape) for x in wide]}."
+            )
+        if wide[0].shape[-1] == width:
+            return "as wide as before: the bias needs a channel of its own."
+        if not (torch.equal(wide[0][..., :width], q) and torch.equal(wide[1][..., :width], k)):
+            return "the first 64 channels have to stay the queries and keys as they are."
+        distance = torch.arange(t)[:, None] - torch.arange(t)
+        right = -slopes[:, None, None] * distance
+        logits = (wide[0] @ wide[1].mT - q @ k.mT) / width**0.5
+        if not torch.isfinite(logits).all():
+            return "a channel is not finite: causality is the kernel's work, so no minus infinity is needed."
+        problem = _folded(logits, right, "")
+        if problem is None and rounded:
+            extra = [x[..., width:].bfloat16().float() for x in wide]
+            logits = extra[0] @ extra[1].mT / width**0.5
+            problem = _folded(logits, right, "after rounding to bfloat16: ")
+        if problem:
+            return problem
     return None
 
 
-CHECKS = {"5.1": slopes_for, "5.2": step_bias, "5.3": sees, "5.4": sdpa_mask, "5.5": both_sides}
+def _folded(logits: Tensor, right: Tensor, when: str) -> str | None:
+    """What is wrong with biases (B, H, T, T), up to a constant in each row and within the causal triangle."""
+    own = logits.diagonal(dim1=-2, dim2=-1)[..., None]
+    bias = (logits - own).tril()
+    if torch.allclose(bias, right.tril().expand_as(bias), atol=2e-3):
+        return None
+    if when:
+        return f"{when}some distances are wrong: a position above 256 needs two channels that are both exact."
+    if torch.allclose(bias, -right.tril().expand_as(bias), atol=2e-3):
+        return "the sign: a later key must get the larger number."
+    if bias.abs().max() < 1e-4:
+        return "no bias arrives: with a causal mask only what differs between keys counts."
+    ratio = (bias[..., 1:, 0] / right[..., 1:, 0]).flatten()
+    if torch.allclose(ratio, ratio[0].expand_as(ratio), atol=1e-3):
+        return f"every bias is {ratio[0]:.3g} times the right one: the kernel divides your channel by sqrt(64), too."
+    per_head = ratio.view(bias.shape[0], len(right), -1)
+    if torch.allclose(per_head, per_head[..., :1].expand_as(per_head), atol=1e-3):
+        return "the distances are right, but not the slope of every head."
+    return "the new channels should add slope times the position of the key to every logit."
+
+
+CHECKS = {"5.1": long_slopes, "5.2": one_token, "5.3": which_slides, "5.4": chunk_mask, "5.5": fold}
 
 MISTAKES = {
     "5.1": {
-        "2^(-8/n) for every head": "answer = lambda n: [2 ** (-8 / n)] * n",
-        "powers of two only": "answer = lambda n: [2 ** (-8 * h / n) for h in range(1, n + 1)]",
-        "heads count from 1": "answer = lambda n: [2 ** (-8 * h / n) for h in range(n)]",
-        "slopes are positive": "answer = lambda n: [-(2 ** (-8 * h / n)) for h in range(1, n + 1)]",
-        "sorted": """
-import math
-def answer(n):
-    p = 2 ** int(math.log2(n))
-    g = lambda k: [2 ** (-8 * h / k) for h in range(1, k + 1)]
-    return sorted(g(p) + g(2 * p)[0::2][: n - p], reverse=True)
-""",
-        "0::2, not 1::2": """
-import math
-def answer(n):
-    p = 2 ** int(math.log2(n))
-    g = lambda k: [2 ** (-8 * h / k) for h in range(1, k + 1)]
-    return g(p) + g(2 * p)[1::2][: n - p]
-""",
-        "at or below n": """
-import math
-def answer(n):
-    p = 2 ** math.ceil(math.log2(n))
-    return [2 ** (-8 * h / p) for h in range(1, n + 1)]
-""",
-        "every other slope": """
-import math
-def answer(n):
-    p = 2 ** int(math.log2(n))
-    g = lambda k: [2 ** (-8 * h / k) for h in range(1, k + 1)]
-    return g(p) + g(2 * p)[: n - p]
-""",
+        "64 logits": "answer = [2 ** -h for h in range(1, 9)]",
+        "4.0 times as far": "answer = [0.3 / 4**h for h in range(8)]",
+        "without end": "answer = [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 0]",
+        "positive": "answer = [-(2.0 ** -h) for h in range(1, 9)]",
+        "eight slopes": "answer = [0.3 / 3**h for h in range(7)]",
+        "at most 16": "answer = [8 / 16384 * 2**h for h in range(8)]",
+        "head 8 sees": "import numpy as np\nanswer = np.linspace(0.3, 8 / 16384, 8)",
     },
     "5.2": {
-        "not at position 0": "import torch\nanswer = lambda s, n: -s[:, None, None] * torch.arange(n)[None, None]",
-        "the sign": "import torch\nanswer = lambda s, n: s[:, None, None] * (n - 1 - torch.arange(n))[None, None]",
-        "in the row already": "import torch\nanswer = lambda s, n: -s[:, None, None] * (n - torch.arange(n))[None]",
-        "(heads, 1, n_keys)": "import torch\nanswer = lambda s, n: -s[:, None] * (n - 1 - torch.arange(n))",
-        "no slope": "import torch\nanswer = lambda s, n: -(n - 1 - torch.arange(n)).expand(len(s), 1, n)",
-        "not list": "answer = lambda s, n: [[[-m * (n - 1 - j) for j in range(n)]] for m in s.tolist()]",
+        "in front": "import torch\nanswer = lambda ids, token: torch.nn.functional.pad(ids, (1, 0), value=token)",
+        "is last": "import torch\nanswer = lambda ids, token: torch.nn.functional.pad(ids, (0, 1), value=token)",
+        "in the middle": """
+import torch
+def answer(ids, token):
+    half = ids.shape[1] // 2
+    return torch.cat([ids[:, :half], torch.full_like(ids[:, :1], token), ids[:, half:]], 1)
+""",
+        "(n, T + 1)": "import torch\nanswer = lambda ids, token: torch.nn.functional.pad(ids, (1, 1), value=token)",
+        "once": "import torch\nanswer = lambda ids, token: torch.cat([ids[:, :1], ids[:, :1], ids[:, 1:]], 1)",
+        "in their order": """
+import torch
+def answer(ids, token):
+    return torch.cat([ids[:, -1:], torch.full_like(ids[:, :1], token), ids[:, :-1]], 1)
+""",
+        "one fixed place": """
+import torch
+def answer(ids, token):
+    rows = [row.tolist() for row in ids]
+    return torch.tensor([row[: 1 + i % 2] + [token] + row[1 + i % 2 :] for i, row in enumerate(rows)])
+""",
     },
     "5.3": {
-        "base-10": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((lead - math.log10(share)) / m)",
-        "base-2": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((lead - math.log2(share)) / m)",
-        "the sign": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((lead + math.log(share)) / m)",
-        "rounded up": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.ceil((lead - math.log(share)) / m)",
-        "whole number": "import math\nanswer = lambda m, share=0.01, lead=0.0: (lead - math.log(share)) / m",
-        "so divide": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor(-math.log(share) * m)",
-        "content lead": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor(-math.log(share) / m)",
-        "in logits": "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor(-math.log(share) / m + lead)",
-        "sign of the lead": (
-            "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((-lead - math.log(share)) / m)"
-        ),
-        "ignores the share": (
-            "import math\nanswer = lambda m, share=0.01, lead=0.0: math.floor((lead - math.log(0.01)) / m)"
-        ),
+        "levels do not count": 'answer = ("A", "C")',
+        "no early tokens to lose": 'answer = ("C", "A")',
+        "A never rises": 'answer = ("B", "A")',
+        "another model": 'answer = ("b", "b")',
+        "two letters": 'answer = ("sliding", "hurt")',
     },
     "5.4": {
         "float mask": "import torch\n"
-        "answer = lambda s, T: torch.ones(T, T, dtype=torch.bool).tril().expand(1, len(s), T, T)",
+        "answer = lambda s, n, T: torch.ones(T, T, dtype=torch.bool).tril()[T - n :].expand(1, len(s), n, T)",
+        "not at 0": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(n)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
+""",
         "not hidden but free": """
 import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
     return (-s[:, None, None] * d.clamp(min=0))[None]
 """,
-        "only priced": """
+        "is not hidden": """
 import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
     return (-s[:, None, None] * d.abs())[None]
 """,
         "the sign": """
 import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
     return (s[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
 """,
         "do not divide by sqrt(d)": """
 import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
     return (-s[:, None, None] * d / 8).masked_fill(d < 0, float("-inf"))[None]
 """,
         "no bias": "import torch\n"
-        "answer = lambda s, T: torch.full((T, T), float('-inf')).triu(1).expand(1, len(s), T, T)",
+        "answer = lambda s, n, T: torch.full((T, T), float('-inf')).triu(1)[T - n :].expand(1, len(s), n, T)",
         "no slope": """
 import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
-    return (-d.float()).masked_fill(d < 0, float("-inf")).expand(1, len(s), T, T)
-""",
-        "do not multiply by sqrt(d)": """
-import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
-    return (-s[:, None, None] * d * 8).masked_fill(d < 0, float("-inf"))[None]
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-d.float()).masked_fill(d < 0, float("-inf")).expand(1, len(s), n, T)
 """,
         "transposed": """
 import torch
-def answer(s, T):
-    d = torch.arange(T) - torch.arange(T)[:, None]
+def answer(s, n, T):
+    d = torch.arange(T) - torch.arange(T - n, T)[:, None]
     return (-s[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
-""",
-        "still sees the future": """
-import torch
-def answer(s, T):
-    d = torch.arange(T)[:, None] - torch.arange(T)
-    return (-s[:, None, None] * d).masked_fill(d < 0, -1.0)[None]
 """,
     },
     "5.5": {
-        "symmetric": "answer = ([1 / 2, 1 / 4, 1 / 8, 1 / 16], [1 / 2, 1 / 4, 1 / 8, 1 / 16])",
-        "same numbers": "answer = ([1 / 2, 1 / 4, 1 / 8, 1 / 16], [1, 1, 1, 1])",
-        "positive": "answer = ([1 / 2, 1 / 4, 1 / 8, 1 / 16], [-1 / 2, -1 / 4, -1 / 8, -1 / 16])",
+        "the sign": """
+import torch
+def answer(q, k, s):
+    row = -s[:, None] * torch.arange(k.shape[-2])
+    return (torch.cat([q, torch.full_like(q[..., :1], 8.0)], -1),
+            torch.cat([k, row[None, :, :, None].expand(len(k), -1, -1, -1)], -1))
+""",
+        "divides your channel": """
+import torch
+def answer(q, k, s):
+    row = s[:, None] * torch.arange(k.shape[-2])
+    return (torch.cat([q, torch.ones_like(q[..., :1])], -1),
+            torch.cat([k, row[None, :, :, None].expand(len(k), -1, -1, -1)], -1))
+""",
+        "bfloat16": """
+import torch
+def answer(q, k, s):
+    row = s[:, None] * torch.arange(k.shape[-2])
+    return (torch.cat([q, torch.full_like(q[..., :1], 8.0)], -1),
+            torch.cat([k, row[None, :, :, None].expand(len(k), -1, -1, -1)], -1))
+""",
+        "no bias arrives": """
+import torch
+def answer(q, k, s):
+    row = -s[:, None] * torch.arange(k.shape[-2])
+    return (torch.cat([q, row[None, :, :, None].expand(len(k), -1, -1, -1)], -1),
+            torch.cat([k, torch.full_like(k[..., :1], 8.0)], -1))
+""",
+        "slope of every head": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2], dtype=k.dtype)
+    return (torch.cat([q, torch.full_like(q[..., :1], 8.0)], -1),
+            torch.cat([k, 0.5 * j[None, None, :, None].expand(*k.shape[:-1], 1)], -1))
+""",
+        "as wide as before": "answer = lambda q, k, s: (q, k)",
+        "stay the queries and keys": """
+import torch
+def answer(q, k, s):
+    row = s[:, None] * torch.arange(k.shape[-2])
+    return (torch.cat([8 * q, torch.full_like(q[..., :1], 8.0)], -1),
+            torch.cat([k, row[None, :, :, None].expand(len(k), -1, -1, -1)], -1))
+""",
     },
 }

@@ -143,8 +143,8 @@ def test_a_mask_is_a_bias_too():
 def test_any_mask_that_gives_the_same_attention_is_right(bias, hidden):
     """A huge negative number hides as minus infinity does, and the softmax forgives what is added to a whole row."""
     source = (
-        "def answer(s, T):\n    d = torch.arange(T)[:, None] - torch.arange(T)\n"
-        f"    return ({bias}).expand(len(s), T, T).masked_fill(d < 0, {hidden})[None]"
+        "def answer(s, n, T):\n    d = torch.arange(T - n, T)[:, None] - torch.arange(T)\n"
+        f"    return ({bias}).expand(len(s), n, T).masked_fill(d < 0, {hidden})[None]"
     )
     assert exercises.feedback("5.4", answer("05", source, "")) == "5.4 OK"
 
