@@ -100,7 +100,7 @@ assert all(max(t5_band.values(n)) < 1.75 for n in (64, 512)) and rise["t5"] < 0.
 found_far = sorted(100 * result.recall[512].mean().item() for result in table_band.results)
 assert found_far[0] < 15 < 60 < found_far[1], "two of three seeds recall"
 rises = [fair_race.gap(result) for result in fair_race.trials("t5").values()]
-assert len(rises) == 7 and abs(min(rises) - 0.01) < 0.006 and abs(max(rises) - 0.43) < 0.006
+assert len(rises) == 7 and 0 < min(rises) < 0.005 and abs(max(rises) - 0.43) < 0.005
 assert fair_race.chosen("t5")[0].key == "t5[gain=10]" and fair_race.chosen("t5")[0].scheme == "t5"
 heads_back = numbers_learned[back].T
 assert 3.5 < heads_back[:, 1].min() < heads_back[:, 1].max() < 4 and (heads_back.argmax(1) == 1).all()
