@@ -5,7 +5,8 @@ const SCHEME = { ALiBi: "alibi", "KERPLE log": "kerple", "KERPLE power": "kerple
 const single = Math.fround;
 
 /** Sandwich at one distance, as published: 64 waves counted from 1, the constant d/2 taken off. */
-const sandwich = (distance) => sum(range(64, 1).map((c) => Math.cos(distance * 10000 ** (-2 * c / 128)))) - 64;
+const sandwich = (distance) => WAVES.reduce((total, wave) => total + Math.cos(distance * wave), -64);
+const WAVES = range(64, 1).map((c) => 10000 ** ((-2 * c) / 128));
 
 /** The recorded T5 bias: 32 buckets of a decoder. */
 function t5(distance, { max_distance: far, bias } = DATA.t5) {
@@ -18,7 +19,7 @@ function t5(distance, { max_distance: far, bias } = DATA.t5) {
 /** The recorded FIRE: a small network of the distance's share of the query's own position. */
 function fire(distance, query, { c, threshold, hidden, out } = DATA.fire) {
   const share = Math.log1p(c * distance) / Math.log1p(c * Math.max(threshold, query));
-  return sum(hidden[0].map((w, i) => out[0][i] * Math.max(0, w * share + hidden[1][i]))) + out[1][0];
+  return hidden[0].reduce((total, w, i) => total + out[0][i] * Math.max(0, w * share + hidden[1][i]), out[1][0]);
 }
 
 /** A kernel at strength 1 for distances 0 .. window - 1 from the last query. */

@@ -49,9 +49,8 @@ function cosineOf(name) {
 /** Cosine of one row with every row. */
 export const cosines = (name, row, cosine = cosineOf(name)) => range(rowsOf(name)).map((other) => cosine(row, other));
 
-/** The map of a table as a picture; of a long one every third row with every third. */
-function picture(cosine, rows) {
-  const every = rows > 512 ? 3 : 1;
+/** The map of a table as a picture, of every row or every second or third with every other. */
+function picture(cosine, rows, every) {
   const size = rows / every;
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = size;
@@ -91,7 +90,7 @@ function render({ model, el }) {
     const row = Math.min(get("row"), rows - 1);
     const sides = { low: 0, high: rows, ticks: ticks(0, rows - 1) };
     at = axes(map, { title: "Every row with every row", x: { ...sides, label: "position" }, y: { ...sides, low: rows, high: 0, label: "row" } });
-    const href = known(maps, name, () => picture(cosine(name), rows));
+    const href = known(maps, name, () => picture(cosine(name), rows, { [TABLES[1]]: 3, [TABLES[3]]: 2 }[name] ?? 1));
     const box = { x: at.left, y: at.top, width: at.right - at.left, height: at.bottom - at.top };
     map.back.append(svg("image", { href, ...box, preserveAspectRatio: "none" }));
     at.rule({ y: row + 0.5 }, { stroke: ACCENT, "stroke-width": 2 });
