@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import re
 import sys
 import types
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -124,11 +125,9 @@ def __getattr__(name: str) -> Callable[..., Picture]:
     return getattr(module(name), name)
 
 
-def module(name: str) -> ModuleType:
-    """The file NAME.py. Importing it puts the module into this package under the name that the function shall have."""
-    found = importlib.import_module(f"{__name__}.{name}")
-    globals()[name] = getattr(found, name)
-    return found
+def module(name: str) -> types.ModuleType:
+    """The file NAME.py, with its DIALS and its numbers."""
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 class _Functions(types.ModuleType):
@@ -187,10 +186,41 @@ def _widget_class(name: str, keys: tuple[str, ...]) -> type:
     return type(name, (anywidget.AnyWidget,), {"_esm": source(name), **traits})
 
 
+_MODEL = """class Model {
+  constructor(state) { [this.state, this.listeners] = [state, new Map()]; }
+  get(key) { return this.state[key]; }
+  set(key, value) {
+    if (this.state[key] === value) return;
+    this.state[key] = value;
+    for (const listener of [...(this.listeners.get(`change:${key}`) ?? [])]) listener();
+  }
+  on(event, listener) { this.listeners.set(event, [...(this.listeners.get(event) ?? []), listener]); }
+  off(event, gone) { this.listeners.set(event, (this.listeners.get(event) ?? []).filter((one) => one !== gone)); }
+  save_changes() {}
+}"""
+
+
+def page(what: Explorable) -> str:
+    """The live version as a piece of HTML that needs neither a widget nor a kernel: module, state and place in one."""
+    place = f"explore-{uuid.uuid4().hex}"
+    state = json.dumps({**what.state, "dials": what.dials}, ensure_ascii=False).replace("<", "\\u003c")
+    start = f'render({{ model: new Model({state}), el: document.getElementById("{place}") }});'
+    return (
+        f'<div id="{place}" data-explorable="{what.module}"></div>\n<script type="module">\n'
+        f"{source(what.module)}\n{_MODEL}\n{start}\n</script>"
+    )
+
+
 def live_view(what: Explorable) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data and metadata of the output that shows the live version; both empty where nobody looks."""
+    """Data and metadata of the output that shows the live version; both empty where nobody looks.
+
+    A widget where there is anywidget, else a piece of HTML. Colab gets the HTML too: widgets that do not come with
+    it work there only after a setting of its own.
+    """
     if not somebody_looks():
         return {}, {}
+    if "google.colab" in sys.modules or importlib.util.find_spec("anywidget") is None:
+        return {"text/html": page(what)}, {}
     widget = _widget_class(what.module, tuple(what.state))(**what.state, dials=what.dials)
     made = widget._repr_mimebundle_()
     data, metadata = made if isinstance(made, tuple) else (made, {})

@@ -112,7 +112,7 @@ class Page:
             y=y,
             button="left",
             clickCount=1,
-            buttons=kind != "mouseReleased",
+            buttons=int(kind != "mouseReleased"),
         )
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
