@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers import display, facts
-from helpers.pictures import nb04
+from helpers.pictures import nb04, nb06
 from helpers.plotting import heatmap, signed
 from tests.notebook_code import code, tree
 
@@ -107,3 +107,20 @@ def test_the_peak_and_the_collision_are_read_from_the_data():
     picture = nb04.decay_limits(curve, torch.diff(curve) > 0, distances, torch.randn(50, 10), peaked)
     assert "a peak at 23" in picture.alt and "k chosen for 23" in texts(picture)
     assert "diagonal at 257" in nb04.rounded_positions([0, 64], [1.8, 1.8], [1.8, 2.4], 2.4).alt
+
+
+def test_pictures_of_extension_say_what_they_were_given():
+    grid = torch.full((2, 5, 3), 40.0)
+    grid[:, 0, -1] = torch.tensor([10.0, 20.0])
+    said = nb06.recall({"none": grid, "yarn": 2 * grid}, (128, 256, 512), (0.0, 0.25, 0.5, 0.75, 0.95)).alt
+    assert "At 512: as trained 15% far and 40% near; YaRN, code ramp 30% far and 80% near" in said
+    picture = nb06.real_perplexity(
+        lambda method, start, end: {"none": 60.0, "win8192": 20.0}[method], ["none"], "win8192"
+    )
+    assert "In the last block: as trained 3" in picture.alt
+    copies = {"none": {2000: [2.0, 3.0], 4000: [25.0, 30.0]}, "yarn2": {2000: [2.0, 2.0], 4000: [3.0, 3.0]}}
+    words = nb06.real_copies(copies.__getitem__, list(copies), [34.0, 48.0]).alt
+    assert "as trained from 4,000, YaRN, factor 2 nowhere" in words
+    turning = nb06.clocks(torch.tensor([1.0, 0.2, 0.05, 0.001]), 64, 512)
+    assert "pairs 0 to 1 fully covered in training, pair 2 to 51%" in turning.alt
+    assert nb06._apart([1.0, 1.05, 2.0], 0.1) == pytest.approx([0.975, 1.075, 2.0])

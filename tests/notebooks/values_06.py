@@ -137,6 +137,9 @@ assert share[7400][0] < 50 < 65 < share[6500][0] and share[7400][2] < 55 < 65 < 
 assert round(share[7400][1]) == 84
 assert smollm2.perplexity("none", 6144, 8192) < smollm2.perplexity("yarn2", 6144, 8192)
 
+if pretrained:
+    assert max(recomputed.values()) < 0.1, "the real weights agree with what is recorded"
+
 # from a configuration to an edit
 assert int(qwen.unfinished.sum()) == 24 and qwen.trained == 32_768 and round(qwen.cache_bytes / 2**30, 1) == 10.7
 pair = qwen.table()[40]
