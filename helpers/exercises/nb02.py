@@ -2,286 +2,257 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .. import corpus, race
+from ..encodings import NoEncoding
 from ..encodings.sinusoidal import sinusoidal_table
 from . import Check, todo, untouched
 
 
-def _close(found: Tensor, wanted: Tensor, tolerance: float = 1e-4) -> bool:
-    return found.shape == wanted.shape and bool((found.double() - wanted.double()).abs().max() < tolerance)
+def find_base(answer: Callable) -> str | None:
+    """2.1: the base of an interleaved table from the rows of p and p + 1, signature (row, next_row)."""
+    cases = [(64, 10_000.0, 2), (4, 10_000.0, 314), (128, 500.0, 12_345), (32, 2.5, 6), (16, 900_000.0, 250)]
+    for i, (d, base, p) in enumerate(cases):
+        rows = sinusoidal_table(torch.tensor([p, p + 1]), d, base, dtype=torch.float64)
+        found = answer(*rows.clone())
+        if untouched(found):
+            return todo
+        found = float(found)
+        speed = base ** (-2 / d)
+        if abs(found / base - 1) < 1e-3:
+            continue
+        if abs(found - 1) < 1e-6:
+            return "this reads the first clock, whose speed is 1 at every base: take the second."
+        if math.isclose(found * base, 1, rel_tol=1e-3):
+            return "upside down: frequencies fall, so the exponent of the base is -2/d and you solve with -d/2."
+        if math.isclose(found, base**2, rel_tol=1e-3) or math.isclose(found, math.sqrt(base), rel_tol=1e-3):
+            return "off by a factor of two in the exponent: the second frequency is base^(-2/d)."
+        if math.isclose(found, speed, rel_tol=1e-3):
+            return "this is the speed of the second clock; solve speed = base^(-2/d) for the base."
+        if math.isclose(found, 1 / speed, rel_tol=1e-3):
+            return "this is the base for d = 2: the exponent of the second frequency is -2/d, and d is len(row)."
+        if i > 0 and not math.isfinite(found):
+            return "not a number here: p may be large, so that hands have made many turns; take angles with atan2."
+        if i > 0:
+            return "right where p is small only: the hand may pass twelve; bring the difference into 0 to 2 pi."
+        return "solve for the base: the second clock turns by base^(-2/d) from one row to the next."
+    return None
 
 
-def by_hand(answer: object) -> str | None:
-    """2.1: the row of position 1 at d_model = 4, four numbers correct to five decimals."""
-    row = torch.as_tensor(answer, dtype=torch.float64).flatten().tolist()  # a list, or one row of a table
-    if len(row) != 4:
-        return f"a row of width 4 has 4 numbers, this has {len(row)}."
-    wanted = [math.sin(1), math.cos(1), math.sin(0.01), math.cos(0.01)]
-    if all(abs(a - b) < 6e-6 for a, b in zip(row, wanted, strict=True)):
+def first_rise(answer: object) -> str | None:
+    """2.2: the first k with g(k + 1) > g(k) at d = 16 in the convention tensor2tensor."""
+    if isinstance(answer, str | bytes | Mapping | bool):
+        return "give one whole number: the k after which g rises."
+    if isinstance(answer, list | tuple):  # "from 3 to 4"
+        return None if [float(x) for x in answer] == [3, 4] else "give one whole number: the k after which g rises."
+    k = float(answer)
+    if not math.isfinite(k) or k != int(k):
+        return "distances are whole numbers of positions; pi lies between two of them."
+    named = {
+        3: None,
+        0: "from 0 to 1 every cosine falls.",
+        4: "4 is where g has risen to; the question is after which distance, so that g(k + 1) > g(k).",
+        5: "that is the answer for d = 64, where more clocks are still falling; at d = 16 the clocks are fewer.",
+        6: "6 is where the fastest clock is at its top again; its cosine turns up at pi already.",
+        7: "one turn of the fastest clock is over near 6; its cosine turns up at pi already.",
+        11: "that is the answer for d = 128.",
+        43: "that is the answer for d = 512.",
+    }
+    if int(k) in named:
+        return named[int(k)]
+    if k < 0:
+        return "g is symmetric; count distances from 0."
+    if k < 3:
+        return "before pi every clock falls, the fastest one too."
+    return "it rises earlier: where does the cosine of the fastest clock turn up?"
+
+
+def design(answer: object) -> str | None:
+    """2.3: frequencies of 32 clocks whose dot product falls up to distance 64, with rows 0 to 511 apart by 0.12."""
+    w = torch.as_tensor(answer, dtype=torch.float64).flatten()
+    if len(w) != 32:
+        return f"32 clocks have 32 frequencies, these are {len(w)}."
+    if not bool((w.isfinite() & (w >= 0)).all()):
+        return "frequencies are positive numbers, in radians per position."
+    p = torch.arange(512, dtype=torch.float64)[:, None] * w
+    rows = torch.cat([p.sin(), p.cos()], -1)
+    rising = torch.nonzero(p[:65].cos().sum(-1).diff() >= 0)
+    closest = torch.pdist(rows).min().item()
+    if len(rising):
+        k = int(rising[0])
+        same = w[1:] / w[:-1].clamp(min=1e-12)
+        if w.max() > 0.9 and k <= 5 and len(same) and (same - same.mean()).abs().max() < 0.02:
+            return f"these are clocks as fast as the paper's, and g does not fall from {k} to {k + 1}."
+        return f"g does not fall from distance {k} to {k + 1}: the fastest clocks are too fast."
+    if closest < 0.12:
+        i, j = divmod(int(torch.cdist(rows, rows).fill_diagonal_(9).argmin()), 512)
+        if abs(i - j) > 1 and closest < 0.01:
+            return f"positions {abs(i - j)} apart have the same row: all clocks are back at once; vary their speeds."
+        return f"g falls, but two positions are {closest:.3f} apart: too many clocks stand nearly still."
+    return None
+
+
+def outside(answer: object) -> str | None:
+    """2.4: shares of the squared norm of W outside the seen directions, by optimizer."""
+    if not isinstance(answer, Mapping) or {str(k).lower() for k in answer} != {"sgd", "adamw"}:
+        return 'give a dictionary with the keys "sgd" and "adamw".'
+    if any(untouched(value) for value in answer.values()):
+        return todo
+    sgd, adamw = (float({str(k).lower(): v for k, v in answer.items()}[name]) for name in ("sgd", "adamw"))
+    if sgd > 0.9 and 0.5 < adamw < 0.85:
+        return "this is the share inside the seen directions; what lies outside is 1 minus it."
+    if sgd > adamw:
+        return "the two are swapped."
+    if adamw > 1:
+        return "a share lies between 0 and 1; this looks like percent."
+    if 0 <= sgd < 0.02 and 0.2 < adamw < 0.46:
+        return None  # 0.27 after 300 steps, 0.42 after 3,000
+    if abs(sgd - adamw) < 0.02:
+        return "both the same? Give each optimizer a W of its own, from zero."
+    if 0.02 <= sgd < 0.12 and 0.46 <= adamw < 0.65:
+        return "this looks like norms: the share is of the squared norm."
+    if sgd < 0.02 and adamw < 0.2:
+        return "AdamW's is too small: S projects on both sides, S @ W @ S, and 300 steps at 0.02 are asked."
+    return "unlike what comes of 300 steps from zero with SGD at 0.2 and AdamW at 0.02: check rates and start."
+
+
+def _damage(table: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Losses by position (96, 64) of the recorded model on the excerpt, with this table added."""
+    text, model = corpus.excerpt(), _model()
+    with torch.no_grad():
+        logits = model(model.token_embedding(text[:, :-1]) + table.float())
+    goal = text[:, 1:] if targets is None else targets
+    return F.cross_entropy(logits.transpose(1, 2), goal, reduction="none")
+
+
+@functools.cache
+def _model():
+    model = race.load_model("sinusoidal", 0)
+    model.encoding = NoEncoding()
+    return model
+
+
+def wrong_table(answer: Callable) -> str | None:
+    """2.5: loss of the recorded model on the excerpt with another table added, signature (table)."""
+    p = torch.arange(64)
+    tables = {c: sinusoidal_table(p, 64, convention=c) for c in ("paper", "halves")}
+    tables |= {"zeros": torch.zeros(64, 64), "later": sinusoidal_table(p + 64, 64)}
+    found = {}
+    for name, rows in tables.items():
+        found[name] = answer(rows.clone())
+        if untouched(found[name]):
+            return todo
+        found[name] = float(found[name])
+    losses = {name: _damage(rows) for name, rows in tables.items()}
+
+    def are(wanted: Mapping[str, float], tolerance: float = 0.01) -> bool:
+        return all(abs(found[name] - wanted[name]) < tolerance for name in wanted)
+
+    text = corpus.excerpt()
+    if are({name: loss.mean().item() for name, loss in losses.items()}):
         return None
-    if abs(row[0] - math.cos(1)) < 1e-3:
-        return "the order is sine first, then cosine."
-    if abs(row[0] - math.sin(math.radians(1))) < 1e-3:
-        return "the calculator is in degrees; angles are in radians."
-    if abs(row[2] - math.sin(1e-4)) < 1e-4:
-        return "the second frequency is 10000^(-2/4) = 0.01; the exponent is 2i/d with i = 1, not 4/4."
-    if abs(row[2] - math.sin(0.1)) < 1e-3:
-        return "the second frequency is 10000^(-2/4) = 0.01; 10000^(-1/4) forgets the 2 in 2i/d."
-    if abs(row[3] - 0.999) < 5e-4:
-        return "cos(0.01) is 0.99995, since 1 - 0.01^2 / 2 = 1 - 0.00005; 0.999 is twenty times as far from 1."
-    if all(abs(a - b) < 6e-3 for a, b in zip(row, wanted, strict=True)):
-        return "close: give five decimals."
-    return "the angles are 1 and 0.01; the row is sin, cos of the first, then sin, cos of the second."
+    if max(found.values()) - min(found.values()) < 1e-6:
+        return "the same whatever the table: it does not reach the model."
+    twice = {name: _damage(rows + tables["paper"]).mean().item() for name, rows in tables.items()}
+    if are(twice):
+        return "your table is added on top of the model's own: switch that off with model.encoding = NoEncoding()."
+    unshifted = {name: _damage(rows, text[:, :-1]).mean().item() for name, rows in tables.items()}
+    if are(unshifted, 0.05):
+        return "the targets are the characters read; the model predicts the next ones, text[:, 1:]."
+    if are({name: loss.mean().exp().item() for name, loss in losses.items()}, 0.2):
+        return "this is a perplexity; the loss in nats is its logarithm."
+    if are({name: loss.mean().item() / math.log(2) for name, loss in losses.items()}, 0.02):
+        return "this is in bits; nats are bits times ln 2."
+    if are({name: loss[:, -1].mean().item() for name, loss in losses.items()}):
+        return "this is the loss of the last character only; take the mean over all 64."
+    if are({name: loss.sum().item() for name, loss in losses.items()}, 5):
+        return "this is a sum; the loss per character is a mean."
+    return "another number than the mean loss of the recorded model on all 96 windows: seed 0, 64 characters read."
 
 
-def table(answer: Callable) -> str | None:
-    """2.2: sinusoidal table, signature (positions, d_model, base)."""
-    positions, d = torch.tensor([0, 1, 5, 40, 300]), 8
-    found = answer(positions, d, 10_000.0)
-    if untouched(found):
-        return todo
-    found = torch.as_tensor(found)
-    if tuple(found.shape) != (5, d):
-        return f"the table of 5 positions and width {d} has shape (5, {d}), yours {tuple(found.shape)}."
-    wanted = sinusoidal_table(positions, d, dtype=torch.float64)
-    if not _close(found, wanted):
-        swapped = wanted.view(5, -1, 2).flip(-1).flatten(1)
-        i = torch.arange(d // 2)
+CHECKS: dict[str, Check] = {
+    "2.1": find_base,
+    "2.2": first_rise,
+    "2.3": design,
+    "2.4": outside,
+    "2.5": wrong_table,
+}
 
-        def variant(frequency: Tensor) -> Tensor:
-            angles = positions[:, None] * frequency
-            return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+_BASE = """
+def find_base(row, next_row):
+    before = math.atan2(row[{0}], row[{0} + 1])
+    after = math.atan2(next_row[{0}], next_row[{0} + 1])
+    speed = (after - before){1}
+    return {2}
+"""
+_LOSS = """
+from helpers.encodings import NoEncoding
 
-        exponents = torch.arange(d)
-        angles = positions[:, None] * 10_000.0 ** (-exponents / d)
-        stepped = torch.where(exponents % 2 == 0, angles.sin(), angles.cos())
-        mistakes = {
-            "cosine and sine are swapped: even channels hold the sine.": swapped,
-            "these are [sin | cos] halves; the paper interleaves them: sin, cos, sin, cos.": sinusoidal_table(
-                positions, d, convention="halves"
-            ),
-            "halves with the denominator d/2 - 1: that is the tensor2tensor table, not the paper's.": sinusoidal_table(
-                positions, d, convention="tensor2tensor"
-            ),
-            "natural denominator d/2 - 1: the paper divides by d/2, so the last frequency is not 1/base.": variant(
-                10_000.0 ** (-i / (d / 2 - 1))
-            ),
-            "the exponent lacks its 2: it is 2i/d, so that the frequencies span the base.": variant(
-                10_000.0 ** (-i / d)
-            ),
-            "the exponent must be negative: frequencies fall, wavelengths grow.": variant(10_000.0 ** (2 * i / d)),
-            "every channel has its own frequency: a sine and its cosine must share one.": stepped,
-        }
-        for message, wrong in mistakes.items():
-            if _close(found, wrong, 1e-3):
-                return message
-        return "the numbers differ from sin and cos of position * base^(-2i/d)."
-    if not _close(torch.as_tensor(answer(positions, d, 100.0)), sinusoidal_table(positions, d, 100.0)):
-        return "right for base 10000 only: use the argument base."
-    if not _close(torch.as_tensor(answer(positions[:3], 128, 10_000.0)), sinusoidal_table(positions[:3], 128)):
-        return "right for width 8 only: use the argument d_model."
-    return None
-
-
-def add(answer: Callable) -> str | None:
-    """2.3: add the first rows of a table to a batch, signature (x, table) with x (batch, seq_len, d_model)."""
-    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
-    rows = sinusoidal_table(torch.arange(16), 4)
-    given = x.clone()
-    try:
-        found = answer(x, rows)
-    except RuntimeError:  # shapes that do not broadcast
-        return "the shapes do not meet: take x.size(1) rows, one a token (x.size(0) counts the sequences of the batch)."
-    if untouched(found):
-        return todo
-    if not torch.equal(x, given):
-        return "x was changed in place: the caller may still need it."
-    if found.shape != x.shape:
-        return f"the shape must stay {tuple(x.shape)}, yours is {tuple(found.shape)}."
-    if _close(found, x + rows[:3, None]):
-        return "this indexes the batch axis: every token of a sequence gets the same vector; use x.size(1)."
-    if not _close(found, x + rows[:5]):
-        return "row p of the table belongs to token p of every sequence."
-    one = torch.zeros(1, 16, 4)
-    return None if _close(answer(one, rows), rows[None]) else "it must also work at the full length of the table."
-
-
-def rotation(answer: Callable) -> str | None:
-    """2.4: the 2x2 matrix that moves (sin(pw), cos(pw)) on by k positions, signature (k, w)."""
-    k, w, places = 3.0, 0.7, (0.5, 2.0, 9.0)
-    found = answer(k, w)
-    if untouched(found):
-        return todo
-    matrix = torch.as_tensor(found, dtype=torch.float64)
-    if matrix.shape != (2, 2):
-        return f"two numbers in, two out: shape (2, 2), yours {tuple(matrix.shape)}."
-
-    def moves(m: Tensor, k: float = k, w: float = w) -> list[bool]:
-        def pair(q: float) -> Tensor:
-            return torch.tensor([math.sin(q * w), math.cos(q * w)], dtype=torch.float64)
-
-        return [_close(m @ pair(p), pair(p + k), 1e-6) for p in places]
-
-    if all(moves(matrix)):
-        other = torch.as_tensor(answer(-5.0, 0.2), dtype=torch.float64)
-        return None if all(moves(other, -5.0, 0.2)) else "right for one k and w only: use the arguments."
-    if any(moves(matrix)):
-        return "it moves one position rightly, not every p: the matrix may depend on k and w only."
-    if all(moves(matrix.T)):
-        return "this turns backward, by -k: the minus sign belongs to the lower left corner for (sin, cos)."
-    if matrix.det() > 0 and _close(matrix.T @ matrix, torch.eye(2, dtype=torch.float64), 1e-6):
-        return "a rotation, but by another angle than k * w."
-    return "it is no rotation: expand sin((p + k)w) and cos((p + k)w) with the angle sums."
-
-
-def detective(answer: Callable) -> str | None:
-    """2.5: the true width of an interleaved table from its row of position 1, signature (row, base)."""
-    first = answer(sinusoidal_table(torch.tensor(1), 4, dtype=torch.float64), 10_000.0)
-    if untouched(first):
-        return todo
-    for d, base in ((4, 10_000.0), (64, 10_000.0), (128, 500.0)):
-        row = sinusoidal_table(torch.tensor(1), d, base, dtype=torch.float64)
-        shown = torch.cat([row[:4], torch.zeros(124, dtype=torch.float64)])  # a page that prints four of "128" numbers
-        found = float(answer(shown, base))
-        if not abs(found - d) <= 0.01:  # nan too
-            if abs(found - len(shown)) < 0.01:
-                return "this counts the channels; the question is which width the numbers were computed with."
-            if abs(found - 2 * d) < 0.01 or abs(found - d / 2) < 0.01:
-                return "off by a factor of two: the second frequency is base^(-2/d)."
-            if base != 10_000.0:
-                return "right for base 10000 only: use the argument base."
-            return "solve row[2] = sin(w) with w = base^(-2/d) for d."
-    return None
-
-
-CHECKS: dict[str, Check] = {"2.1": by_hand, "2.2": table, "2.3": add, "2.4": rotation, "2.5": detective}
+def loss_with(table):
+    model, text = race.load_model("sinusoidal", seed=0), corpus.excerpt()
+    {0}
+    with torch.no_grad():
+        logits = model(model.token_embedding(text[:, :-1]){1})
+    loss = nn.functional.cross_entropy(logits.transpose(1, 2), text[:, {2}], reduction="none")
+    return {3}
+"""
+_TURN, _SOLVE = " % (2 * math.pi)", "speed ** (-len(row) / 2)"
+_OFF = "model.encoding = NoEncoding()"
 
 MISTAKES: dict[str, dict[str, str]] = {
     "2.1": {
-        "0.99995": "row_one = [0.84147, 0.54030, 0.01000, 0.999]",
-        "sine first": "row_one = [0.54030, 0.84147, 0.99995, 0.01000]",
-        "degrees": "row_one = [0.01745, 0.99985, 0.00017, 1.0]",
-        "forgets the 2": "row_one = [0.84147, 0.54030, 0.09983, 0.99500]",
-        "five decimals": "row_one = [0.841, 0.540, 0.010, 1.000]",
-        "4 numbers": "row_one = [0.84147, 0.54030]",
+        "the first clock": _BASE.format(0, _TURN, _SOLVE),
+        "upside down": _BASE.format(2, _TURN, "speed ** (len(row) / 2)"),
+        "factor of two": _BASE.format(2, _TURN, "speed ** (-len(row) / 4)"),
+        "the speed of the second clock": _BASE.format(2, _TURN, "speed"),
+        "base for d = 2": _BASE.format(2, _TURN, "1 / speed"),
+        "bring the difference into 0 to 2 pi": _BASE.format(2, "", "abs(speed) ** (-len(row) / 2)"),
+        "solve for the base": """
+def find_base(row, next_row):
+    return 10_000.5 - float(row[2]) * 100
+""",
     },
     "2.2": {
-        "natural denominator": """
-def my_table(positions, d_model, base):
-    i = torch.arange(d_model // 2)
-    angles = positions[:, None] * base ** (-i / (d_model / 2 - 1))
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-""",
-        "tensor2tensor": """
-def my_table(positions, d_model, base):
-    i = torch.arange(d_model // 2)
-    angles = positions[:, None] * base ** (-i / (d_model / 2 - 1))
-    return torch.cat([angles.sin(), angles.cos()], -1)
-""",
-        "swapped": """
-def my_table(positions, d_model, base):
-    angles = positions[:, None] * base ** (-torch.arange(0, d_model, 2) / d_model)
-    return torch.stack([angles.cos(), angles.sin()], -1).flatten(1)
-""",
-        "halves": """
-def my_table(positions, d_model, base):
-    angles = positions[:, None] * base ** (-torch.arange(0, d_model, 2) / d_model)
-    return torch.cat([angles.sin(), angles.cos()], -1)
-""",
-        "lacks its 2": """
-def my_table(positions, d_model, base):
-    angles = positions[:, None] * base ** (-torch.arange(d_model // 2) / d_model)
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-""",
-        "negative": """
-def my_table(positions, d_model, base):
-    angles = positions[:, None] * base ** (torch.arange(0, d_model, 2) / d_model)
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-""",
-        "share one": """
-def my_table(positions, d_model, base):
-    channel = torch.arange(d_model)
-    angles = positions[:, None] * base ** (-channel / d_model)
-    return torch.where(channel % 2 == 0, angles.sin(), angles.cos())
-""",
-        "argument base": """
-def my_table(positions, d_model, base):
-    angles = positions[:, None] * 10_000.0 ** (-torch.arange(0, d_model, 2) / d_model)
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-""",
-        "argument d_model": """
-def my_table(positions, d_model, base):
-    angles = positions[:, None] * base ** (-torch.arange(0, d_model, 2) / 8)
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-""",
-        "shape": """
-def my_table(positions, d_model, base):
-    return torch.sin(positions[:, None] * base ** (-torch.arange(0, d_model, 2) / d_model))
-""",
+        "risen to": "first_k = 4",
+        "d = 64": "first_k = 5",
+        "top again": "first_k = 6",
+        "d = 128": "first_k = 11",
+        "d = 512": "first_k = 43",
+        "before pi": "first_k = 2",
+        "whole numbers": "first_k = 3.14",
+        "it rises earlier": "first_k = 24",
     },
     "2.3": {
-        "batch axis": """
-def add_positions(x, table):
-    return x + table[: x.size(0), None]
-""",
-        "do not meet": """
-def add_positions(x, table):
-    return x + table[: x.size(0)]
-""",
-        "in place": """
-def add_positions(x, table):
-    x += table[: x.size(1)]
-    return x
-""",
-        "row p": """
-def add_positions(x, table):
-    return x + table[1 : x.size(1) + 1]
-""",
+        "as fast as the paper's": "my_frequencies = frequencies(64, 10_000.0)",
+        "too fast": "my_frequencies = torch.linspace(0.01, 1, 32)",
+        "the same row": "my_frequencies = torch.full((32,), math.pi / 64)",
+        "stand nearly still": "my_frequencies = frequencies(64, 10_000.0) / 21",
+        "32 clocks": "my_frequencies = torch.linspace(math.pi / 640, math.pi / 64, 64)",
+        "positive": "my_frequencies = -torch.linspace(math.pi / 640, math.pi / 64, 32)",
     },
     "2.4": {
-        "backward": """
-def rotation(k, w):
-    return [[math.cos(k * w), -math.sin(k * w)], [math.sin(k * w), math.cos(k * w)]]
-""",
-        "another angle": """
-def rotation(k, w):
-    return [[math.cos(w), math.sin(w)], [-math.sin(w), math.cos(w)]]
-""",
-        "not every p": """
-def rotation(k, w):
-    p = 2.0
-    return [
-        [math.sin((p + k) * w) / math.sin(p * w), 0.0],
-        [0.0, math.cos((p + k) * w) / math.cos(p * w)],
-    ]
-""",
-        "use the arguments": """
-def rotation(k, w):
-    c, s = math.cos(3.0 * 0.7), math.sin(3.0 * 0.7)
-    return [[c, s], [-s, c]]
-""",
-        "no rotation": """
-def rotation(k, w):
-    return [[-math.cos(k * w), math.sin(k * w)], [math.sin(k * w), math.cos(k * w)]]
-""",
+        "swapped": 'outside = {"sgd": 0.27, "adamw": 0.003}',
+        "share inside": 'outside = {"sgd": 0.998, "adamw": 0.73}',
+        "percent": 'outside = {"sgd": 0.2, "adamw": 27.0}',
+        "squared norm": 'outside = {"sgd": 0.05, "adamw": 0.52}',
+        "of its own": 'outside = {"sgd": 0.30, "adamw": 0.31}',
+        "the keys": "outside = [0.0, 0.27]",
+        "too small": 'outside = {"sgd": 0.0, "adamw": 0.1}',
     },
     "2.5": {
-        "counts the channels": """
-def true_width(row, base):
-    return len(row)
-""",
-        "factor of two": """
-def true_width(row, base):
-    return -math.log(base) / math.log(math.asin(row[2]))
-""",
-        "argument base": """
-def true_width(row, base):
-    return -2 * math.log(10_000.0) / math.log(math.asin(row[2]))
-""",
+        "on top": _LOSS.format("", " + table", "1:", "loss.mean().item()"),
+        "does not reach": _LOSS.format(_OFF, "", "1:", "loss.mean().item()"),
+        "the characters read": _LOSS.format(_OFF, " + table", ":-1", "loss.mean().item()"),
+        "perplexity": _LOSS.format(_OFF, " + table", "1:", "loss.mean().exp().item()"),
+        "bits": _LOSS.format(_OFF, " + table", "1:", "loss.mean().item() / math.log(2)"),
+        "last character only": _LOSS.format(_OFF, " + table", "1:", "loss[:, -1].mean().item()"),
+        "a sum": _LOSS.format(_OFF, " + table", "1:", "loss.sum().item()"),
     },
 }
