@@ -258,6 +258,46 @@ def test_layer_types_of_published_files():
     assert "linear_attention" in NO_KEYS
 
 
+def test_patterns_of_windows_that_no_published_file_here_has():
+    """EXAONE 4's text, and Qwen's windows, which begin at a layer (models/qwen2/configuration_qwen2.py)."""
+    window = {**SMOLLM3, "sliding_window": 4096}
+    local, everything = "sliding_attention", "full_attention"
+    assert layer_types({**window, "sliding_window_pattern": "LLLG"}) == (local, local, local, everything) * 2
+    qwen = {**window, "model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 3}
+    assert layer_types(qwen) == (*[everything] * 3, *[local] * 5)
+    assert list(layer_types(qwen)) == in_transformers(qwen).layer_types
+    with pytest.raises(ValueError, match="max_window_layers=None: use_sliding_window=True needs it"):
+        layer_types({**qwen, "max_window_layers": None})
+    assert layer_types({**qwen, "use_sliding_window": False}) == (everything,) * 8
+
+
+def test_a_set_may_say_that_its_layers_are_not_rotated():
+    """One set per layer type, null for the layers without rotation; a known key that is null is no set."""
+    types = ["sliding_attention", "full_attention"] * 4
+    sets = {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4}, "full_attention": None}
+    text = {**LLAMA, "num_hidden_layers": 8, "layer_types": types, "rope_parameters": sets}
+    assert rotary_sets(text) == sets
+    assert isinstance(from_config(text, layer_type="full_attention"), NoEncoding)
+    plain = {**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "factor": None}}
+    assert from_config(plain).base == 1e6
+
+
+def test_a_share_of_one_and_a_layout_that_the_file_turns_off():
+    assert from_config({**LLAMA, "partial_rotary_factor": 1.0}).rotary_dim == from_config(LLAMA).rotary_dim
+    deepseek = published("deepseek-v3")
+    assert from_config(deepseek).layout == "interleaved"
+    assert from_config({**deepseek, "rope_interleave": False}).layout == "half"
+    cohere = {**LLAMA, "model_type": "cohere", "rope_interleave": False}  # its code knows no such key
+    assert from_config(cohere).layout == "interleaved"
+
+
+def test_what_was_read_is_not_changed_by_accident():
+    with pytest.raises(AttributeError):
+        from_config(LLAMA).base = 5.0
+    with pytest.raises(TypeError):
+        from_config(LLAMA, 4096)  # a length is named
+
+
 @pytest.mark.parametrize("name", ["gemma-2-2b", "gemma-3-1b-it", "exaone-4.0-32b", "modernbert-base", "gpt-oss-120b"])
 def test_layer_types_are_those_of_transformers_also_where_the_file_does_not_list_them(name):
     text = language_model(published(name))
