@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "explain": "validate encodings",
     "facts": "",
     "knobs": "validate",
+    "guess": "validate",
     "explore": "validate encodings plotting explain",
     "display": "validate store plotting facts knobs explore",
     "pictures": "lazy validate encodings corpus plotting explain",
