@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "display": "validate store plotting facts knobs explore",
     "pictures": "lazy validate encodings corpus plotting explain",
     "scorecard": "validate encodings model",
-    "exercises": "validate encodings model pretrained scorecard",
+    "exercises": "validate encodings model corpus race pretrained scorecard",
 }
 
 
