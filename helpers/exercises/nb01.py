@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 
@@ -25,75 +27,95 @@ def undo(answer) -> str | None:
             return todo
         back = np.asarray(back)
         if back.shape != (n,):
-            return f"an order of {n} seats needs {n} entries; yours has shape {back.shape}."
+            return f"an order of {n} positions needs {n} entries; yours has shape {back.shape}."
         if (order[back] == np.arange(n)).all():
             continue
         if (back == order).all():
-            return "this is the shuffle itself. Shuffling twice restores the seats only if the shuffle swaps pairs."
+            return "this is the shuffle itself. Shuffling twice restores the order only if the shuffle swaps pairs."
         if (back == order[::-1]).all():
             return "this reads the shuffle backwards. Undoing it means asking where each word went."
-        return "x[order][back] is not x. For each old seat, find where its word sits now."
+        return "x[order][back] is not x. For each old position, find where its word stands now."
     return None
 
 
-# ------------------------------------------------------------------------------------------- 1.2 the right word
+# ----------------------------------------------------------------------------------------- 1.2 which tasks are bags
 
-RIGHT_WORD = {
-    "self-attention": "equivariant",
-    "self-attention, then the mean over tokens": "invariant",
-    "an MLP on every token": "equivariant",
-    "causal self-attention": "neither",
-    "one fixed query attending over the tokens": "invariant",
-    "a convolution over three neighbors": "neither",
+BAGS = {"a", "c", "f"}
+_ORDER = {
+    "b": "b asks what stands before what: shuffle 'AB' to 'BA', and the answer flips.",
+    "e": "e asks for order: 'ABA' is a palindrome, and its shuffle 'AAB' is none.",
+    "g": "g asks who stands side by side: 'AAB' has two As together, its shuffle 'ABA' has not.",
 }
-_NAMED = {
-    ("self-attention", "invariant"): "its outputs move with their words, so it is not invariant.",
-    ("self-attention, then the mean over tokens", "equivariant"): "the mean has no seats left that could move.",
-    ("causal self-attention", "equivariant"): "the mask belongs to the seats, not to the words: a word that moves "
-    "sees other words.",
-    ("an MLP on every token", "invariant"): "an MLP on every token moves each output with its word.",
-    ("a convolution over three neighbors", "equivariant"): "a convolution is equivariant to shifts; a permutation "
-    "gives a word other neighbors.",
+_MISSED = {
+    "a": "a is missing: a shuffle keeps the shares of A and B, and writing every letter twice does, too.",
+    "c": "c is missing: any C has a share of the mean, however small, and no C has none.",
+    "f": "f is missing: one letter has all of the share, or another letter has some.",
 }
 
 
-def right_word(answer: dict[str, str]) -> str | None:
-    """A dict from the names of :data:`RIGHT_WORD` to "invariant", "equivariant" or "neither"."""
-    given = {name: answer.get(name, ...) for name in RIGHT_WORD}
-    if all(untouched(word) for word in given.values()):
+def bags(answer) -> str | None:
+    """The letters of the questions that shares of letters decide: a set, a list, a tuple, or one text."""
+    if not isinstance(answer, str) and any(untouched(letter) for letter in answer):
         return todo
-    for name, word in given.items():
-        if untouched(word):
-            return f"still to answer: {name}."
-        if word not in ("invariant", "equivariant", "neither"):
-            return f"{word!r} is none of the three words (invariant, equivariant, neither)."
-        if word != RIGHT_WORD[name]:
-            return f"{name}: {_NAMED.get((name, word), f'{word} is not right; shuffle the input in your mind.')}"
+    given = re.findall(r"\w", answer.lower()) if isinstance(answer, str) else [str(x).strip().lower() for x in answer]
+    if not given:
+        return "write the letters of the questions, as in {'b', 'e'}."
+    unknown = sorted(set(given) - set("abcdefg"))
+    if unknown:
+        return f"{unknown[0]!r} is none of the letters a to g."
+    for letter, why in _ORDER.items():
+        if letter in given:
+            return why
+    if "d" in given:
+        return "d survives every shuffle, but a mean sees shares, not counts: 'ABC' and 'AABBCC' get one output."
+    for letter, why in _MISSED.items():
+        if letter not in given:
+            return why
     return None
 
 
-# --------------------------------------------------------------------------------------- 1.3 read the seat off BOS
+# ------------------------------------------------------------------------------------------- 1.3 the cheapest mask
 
 
-def seat(answer) -> str | None:
-    """``answer(share)`` gives the seat, counted from 0 at BOS, whose uniform causal attention gives BOS this weight."""
-    shares = [1 / (i + 1) for i in range(64)]
-    found = [answer(share) for share in shares]
-    if any(untouched(i) for i in found):
-        return todo
-    found = np.array([float(i) for i in found])
-    seats = np.arange(64)
-    if np.allclose(found, seats, atol=1e-6):
+def _told_apart(allowed: np.ndarray) -> int:
+    """Orders of the sentence whose mean over one attention layer under this mask is their own."""
+    rng = np.random.default_rng(3)
+    (query, key, value), vectors = rng.normal(size=(3, 8, 8)) / 8**0.5, rng.normal(size=(4, 8))
+    x = vectors[scorecard.all_orders().numpy()]  # (60, 5, 8)
+    logits = np.where(allowed, (x @ query) @ (x @ key).transpose(0, 2, 1) / 8**0.5, -np.inf)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    means = (weights / weights.sum(-1, keepdims=True) @ (x @ value)).mean(1)
+    return len(np.unique(means.round(7) + 0.0, axis=0))
+
+
+def cheapest(answer) -> str | None:
+    """A mask (5, 5) of six look-ups that tells all 60 orders apart: boolean, of 0 and 1, or of 0 and minus infinity."""
+    mask = np.array(answer.tolist() if isinstance(answer, torch.Tensor) else answer, dtype=float)
+    if mask.shape != (5, 5):
+        return f"the mask has one row per query and one column per key, (5, 5); yours has the shape {mask.shape}."
+    mask = np.isfinite(mask) if np.isneginf(mask).any() else mask
+    if not np.isin(mask, (0, 1)).all():
+        return "a mask holds True and False, or 1 and 0."
+    allowed = mask.astype(bool)
+    blind = np.flatnonzero(~allowed.any(1))
+    if len(blind):
+        return f"query {blind[0]} looks at nothing, so its softmax has no weights: one look-up per query at least."
+    told, used = _told_apart(allowed), int(allowed.sum())
+    if told == 60 and used <= 6:
         return None
-    if np.allclose(found, seats + 1, atol=1e-6):
-        return "off by one: seat i sees i + 1 tokens, because it sees itself."
-    if (found == seats).mean() > 0.5:
-        return "right at most seats: 1 / share can fall just short of a whole number, so do not round down."
-    if np.ptp(found) < 1e-9:
-        return "this gives every seat the same number: the share must enter."
-    if np.allclose(found, 1 - np.array(shares)):
-        return "1 - share is the weight on everything that is not BOS; ask how many tokens share the attention."
-    return "solve share = 1 / (i + 1) for i."
+    if allowed.all():
+        return "every word sees every other: this is plain self-attention, 1 of 60."
+    if (allowed == np.tri(5, dtype=bool)).all():
+        return "this is the causal mask: all 60, for 15 look-ups. Much fewer will do."
+    if told == 60:
+        return f"all 60 orders, with {used} look-ups. Fewer will do."
+    if (allowed == np.eye(5, dtype=bool)).all():
+        return "every word sees itself alone, and the mean is that of a bag: 1 of 60."
+    if used == 5:
+        return f"{told} of 60. One look-up per word cannot do: how many look at each position? Two numbers must agree."
+    if (allowed == allowed.T).all() and (allowed == allowed[::-1, ::-1]).all():
+        return f"{told} of 60: this mask is its own mirror image, so a sentence and its mirror image get one mean."
+    return f"{told} of the 60 orders are told apart, with {used} look-ups."
 
 
 # ------------------------------------------------------------------------------------- 1.4 an encoding of your own
@@ -107,11 +129,22 @@ def _blind_to_mirrors(model: Encoder) -> bool:
 
 
 def _sees_distances_only(encoding: Encoding, state) -> bool:
-    """Whether the bias of five seats that hold one word is the same at equal distances, up to a number a query."""
+    """Whether the bias of five positions that hold one word is the same at equal distances, up to a number a query."""
     q = torch.linspace(-1, 1, 8, dtype=torch.float64).expand(1, 4, 5, 8)
     bias = torch.as_tensor(encoding.bias(q, q, state, 0)).double().expand(1, 4, 5, 5).clamp(min=-1e4)  # -inf may mask
     bias = bias - bias.diagonal(dim1=2, dim2=3)[..., None]  # the softmax ignores a number added to a whole row
     return torch.allclose(bias[..., 1:, 1:], bias[..., :-1, :-1], atol=1e-5)
+
+
+def _hides_the_future(encoding: Encoding, state) -> bool:
+    """Whether the bias is a causal mask, one that hides all that lies ahead."""
+    q = torch.linspace(-1, 1, 8, dtype=torch.float64).expand(1, 4, 5, 8)
+    bias = encoding.bias(q, q, state, 0)
+    if bias is None:
+        return False
+    bias = torch.as_tensor(bias).double().expand(1, 4, 5, 5)
+    ahead = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    return bool((bias[..., ahead] < -1e4).all() and (bias[..., ~ahead] > -1e4).all())
 
 
 def own_encoding(answer: type[Encoding]) -> str | None:
@@ -119,10 +152,10 @@ def own_encoding(answer: type[Encoding]) -> str | None:
     if not (isinstance(answer, type) and issubclass(answer, Encoding)):
         return "pass the class itself, a subclass of Encoding."
     encoding = answer()
-    seats = torch.arange(5)[None]
+    places = torch.arange(5)[None]
     everyone = torch.ones(1, 1, 5, 5, dtype=torch.bool)
     others = [hook for hook in ("embed", "rotate", "values") if getattr(answer, hook) is not getattr(Encoding, hook)]
-    state = encoding.prepare(seats, seats, everyone)
+    state = encoding.prepare(places, places, everyone)
     if untouched(state) and not others:
         q = torch.zeros(1, 4, 5, 8, dtype=torch.float64)
         if state is ... or untouched(encoding.bias(q, q, state, 0)):  # a bias may do without `prepare`
@@ -149,20 +182,24 @@ def own_encoding(answer: type[Encoding]) -> str | None:
                 "you add the same number to every channel, and LayerNorm subtracts exactly that: nothing gets through."
             )
         return "this uses door 1; the exercise asks for door 3, so override `bias` and leave `embed` alone."
+    if _hides_the_future(encoding, state):
+        return "this is the causal mask, and the encoder is to stay bidirectional: leave every word in sight."
     told = scorecard.orders_told_apart(encoding)
     if told == 1:
-        return "the model still sees a bag: does `bias` return what `prepare` made, and does it depend on the seats?"
+        return (
+            "the model still sees a bag: does `bias` return what `prepare` made, and does it depend on the positions?"
+        )
     if told == 30 and _blind_to_mirrors(model):
         return (
             "it is symmetric: a sentence and its mirror image get the same output. Let the sign of the distance matter."
         )
     if told < 60:
         return f"only {told} of the 60 orders get an output of their own. Does every distance have its own number?"
-    for by in (1000, 7):  # 7 for what repeats after 2, 4, 5, 8 or 10 seats, as 1,000 does
+    for by in (1000, 7):  # 7 for what repeats after 2, 4, 5, 8 or 10 positions, as 1,000 does
         if not scorecard.change_when_moved(encoding, by) < 1e-9:
-            return f"outputs change when the text moves by {by:,} seats: use the distance, not the seat."
+            return f"outputs change when the text moves by {by:,} positions: use the distance, not the position."
     if not _sees_distances_only(encoding, state):
-        return "two pairs of seats at one distance get different numbers: let the distance alone decide."
+        return "two pairs of positions at one distance get different numbers: let the distance alone decide."
     return None
 
 
@@ -180,12 +217,12 @@ class _Symmetric(Encoding):
 
 
 def twin(answer) -> str | None:
-    """An order of the five seats of the sentence that the symmetric bias cannot tell from the original."""
+    """An order of the five positions of the sentence that the symmetric bias cannot tell from the original."""
     order = list(answer)
-    if any(untouched(seat) for seat in order):
+    if any(untouched(place) for place in order):
         return todo
     if sorted(order) != [0, 1, 2, 3, 4]:
-        return "an order names each of the seats 0 to 4 once."
+        return "an order names each of the positions 0 to 4 once."
     words = scorecard.SENTENCE.split()
     shuffled = [words[i] for i in order]
     if order == [0, 1, 2, 3, 4]:
@@ -201,7 +238,7 @@ def twin(answer) -> str | None:
     return None
 
 
-CHECKS = {"1.1": undo, "1.2": right_word, "1.3": seat, "1.4": own_encoding, "1.5": twin}
+CHECKS = {"1.1": undo, "1.2": bags, "1.3": cheapest, "1.4": own_encoding, "1.5": twin}
 
 _CLASS = "from helpers.encodings import Encoding\nclass Answer(Encoding):\n"
 
@@ -210,23 +247,36 @@ MISTAKES = {
         "the shuffle itself": "def answer(order):\n    return order",
         "backwards": "def answer(order):\n    return order[::-1]",
         "needs 5 entries": "def answer(order):\n    return order[:2]",
+        "For each old position": "def answer(order):\n    return list(range(len(order)))",
+        "needs 6 entries": "def answer(order):\n    return [order.index(i) for i in range(5)]",
     },
     "1.2": {
-        "move with their words": f"answer = {RIGHT_WORD | {'self-attention': 'invariant'}}",
-        "belongs to the seats": f"answer = {RIGHT_WORD | {'causal self-attention': 'equivariant'}}",
-        "no seats left": f"answer = {RIGHT_WORD | {'self-attention, then the mean over tokens': 'equivariant'}}",
-        "equivariant to shifts": f"answer = {RIGHT_WORD | {'a convolution over three neighbors': 'equivariant'}}",
-        "none of the three words": f"answer = {RIGHT_WORD | {'self-attention': 'symmetric'}}",
+        "a shuffle keeps the shares": "answer = {'c', 'f'}",
+        "asks what stands before": "answer = ['A', 'b', 'c', 'f']",
+        "shares, not counts": "answer = 'acdf'",
+        "is a palindrome": "answer = ('a', 'c', 'e', 'f')",
+        "side by side": "answer = {'a', 'c', 'f', 'g'}",
+        "any C has a share": "answer = {'a', 'f'}",
+        "all of the share": "answer = {'a', 'c'}",
+        "none of the letters": "answer = {'a', 'c', 'h'}",
     },
     "1.3": {
-        "off by one": "def answer(share):\n    return 1 / share",
-        "same number": "def answer(share):\n    return 64",
-        "not BOS": "def answer(share):\n    return 1 - share",
-        "do not round down": "def answer(share):\n    return 1 // share - 1",
+        "15 look-ups": "answer = np.tri(5)",
+        "plain self-attention": "answer = np.ones((5, 5))",
+        "looks at nothing": "answer = np.eye(5, k=-1)",
+        "a bag": "answer = np.eye(5)",
+        "its own mirror image": "answer = [[abs(i - j) < 2 for i in range(5)] for j in range(5)]",
+        "Two numbers must agree": "answer = np.eye(5)[[0, 0, 0, 1, 2]]",
+        "with 9 look-ups": "answer = np.eye(5) + np.eye(5, k=-1)",
+        "told apart, with 10": "answer = np.eye(5) + np.roll(np.eye(5), 1, 0)",
+        "one row per query": "answer = [1, 1, 1, 1, 2]",
     },
     "1.4": {
         "symmetric": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -0.5 * self.distance(q_pos, k_pos).abs()[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "the causal mask": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -1e9 * (self.distance(q_pos, k_pos) > 0).double()[:, None]\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "LayerNorm": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return q_pos[..., None] / 16\n"
@@ -236,7 +286,7 @@ MISTAKES = {
         "        return x + state[: len(x), None, None] * x\nanswer = Answer",
         "sees a bag": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -1.0 * self.distance(q_pos, k_pos)[:, None]\nanswer = Answer",
-        "not the seat": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "not the position": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -0.1 * (q_pos[:, None, :, None] * k_pos[:, None, None, :]).double()\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "door 2": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
@@ -251,7 +301,7 @@ MISTAKES = {
         "a negative distance": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -(1 + self.distance(q_pos, k_pos)).log()[:, None]\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
-        "by 7 seats": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "by 7 positions": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -0.3 * (k_pos % 5)[:, None, None]\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "only 13 of the 60": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
@@ -264,6 +314,6 @@ MISTAKES = {
         "the sentence itself": "answer = [0, 1, 2, 3, 4]",
         "same sentence": "answer = [3, 1, 2, 0, 4]",
         "keeps every distance": "answer = [0, 4, 2, 3, 1]",
-        "each of the seats": "answer = [4, 3, 2, 1, 1]",
+        "each of the positions": "answer = [4, 3, 2, 1, 1]",
     },
 }

@@ -178,7 +178,7 @@ def test_an_error_of_many_lines_is_told_in_one():
 
     assert exercises.feedback("1.1", answer) == "1.1 not yet: your code raised ValueError: first"
     assert exercises.feedback("1.1", lambda order: "text") == (
-        "1.1 not yet: an order of 5 seats needs 5 entries; yours has shape ()."
+        "1.1 not yet: an order of 5 positions needs 5 entries; yours has shape ()."
     )
     assert exercises.feedback("2.1", "text") == (
         "2.1 not yet: your answer is 'text' (str), which cannot be read here: see the stub for what is asked."
