@@ -148,7 +148,7 @@ def early(lengths: Sequence[int], ways: Mapping[str, Sequence[float]], trained: 
         fig,
         "05_early_tokens",
         alt=f"Loss in windows of {lengths[0]} to {lengths[-1]} characters, cut in two ways: {'; '.join(ends)}.",
-        caption="One recorded ALiBi model, the same 8,192 characters, cut in two ways. Dashed: the trained length.",
+        caption="One recorded ALiBi model, the same characters, cut in two ways. Dashed: the trained length.",
     )
 
 
