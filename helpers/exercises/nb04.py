@@ -2,113 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from ..encodings import build
 from ..encodings.rope import interleaved_to_half, layout_permutation, rope_frequencies, rotate_pairs
+from ..model import CausalLM, KVCache
 from . import todo, untouched
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=1e-4)
+def _close(a: Tensor, b: Tensor, atol: float = 1e-4) -> bool:
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=atol)
 
 
-def _turned(x: Tensor, ids: Tensor, layout: str = "half", sign: float = 1.0, freq: Tensor | None = None) -> Tensor:
-    angle = sign * ids.double()[:, None] * (rope_frequencies(x.shape[-1]) if freq is None else freq)
-    return rotate_pairs(x, angle.cos(), angle.sin(), layout)
+def _draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-# ------------------------------------------------------------------------------------------- 4.1 half-split RoPE
+# ------------------------------------------------------------------------------ 4.1 a cached table, positions by row
 
 
-def half_split(answer: Callable) -> str | None:
-    """``answer(x, position_ids, base)`` rotates (seq_len, d) in the half-split layout."""
-    x = torch.randn(12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    ids = torch.arange(3, 15)
-    got = answer(x.clone(), ids.clone(), 10_000.0)  # a copy: an answer may write into x
+def _halves(x: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat([-b, a], -1)
+
+
+def cached_table(answer: Callable) -> str | None:
+    """``answer(x, position_ids, cos, sin)`` rotates (batch, heads, seq_len, d) by rows of a table (max_len, d)."""
+    return _by_table(answer, 2, 3, 5, 8) or _by_table(answer, 3, 3, 4, 12) or _in_half(answer)
+
+
+def _table(length: int, d: int) -> tuple[Tensor, Tensor]:
+    angle = torch.arange(length).double()[:, None] * rope_frequencies(d, 100.0)
+    angle = torch.cat([angle, angle], -1)
+    return angle.cos(), angle.sin()
+
+
+def _by_table(answer: Callable, batch: int, heads: int, t: int, d: int) -> str | None:
+    x, (cos, sin) = _draw(batch, heads, t, d, seed=4), _table(40, d)
+    ids = torch.randint(0, 40, (batch, t), generator=torch.Generator().manual_seed(1))
+    got = answer(x.clone(), ids.clone(), cos.clone(), sin.clone())  # copies: an answer may write into them
     if untouched(got):
         return todo
-    if not isinstance(got, Tensor) or got.shape != x.shape:
-        return f"the result must be a tensor of the shape of x, {tuple(x.shape)}."
-    if _close(got, _turned(x, ids)):
-        return _elsewhere(answer, x, ids)
-    freq = rope_frequencies(16)
+    got = torch.as_tensor(got)
+    c, s = cos[ids][:, None], sin[ids][:, None]
+    if got.shape != x.shape:
+        return f"the result must have the shape of x, {tuple(x.shape)}; yours has {tuple(got.shape)}."
+    if _close(got, x * c + _halves(x) * s):
+        return None
     a, b = x.chunk(2, -1)
-    repeated = (ids.double()[:, None] * freq).repeat_interleave(2, -1)
+    pairs = torch.stack([-x[..., 1::2], x[..., 0::2]], -1).flatten(-2)
+    first = ids[:1]
     named = {
-        "this is the interleaved layout: pairs (2i, 2i + 1) instead of (i, i + d/2).": _turned(x, ids, "interleaved"),
-        "the pairs turn in the opposite direction: check which term carries the minus sign.": _turned(x, ids, sign=-1),
-        "the exponent is negative: base^(-2i/d), not base^(+2i/d).": _turned(x, ids, freq=1 / freq),
-        "the exponent's denominator is d: yours gives -i/d instead of -2i/d.": _turned(x, ids, freq=freq**0.5),
-        "interleaved angles with rotate-half: each angle is repeated for neighbors, but the pairs are (i, i + d/2).": (
-            x * repeated.cos() + torch.cat([-b, a], -1) * repeated.sin()
+        "rows 0, 1, 2, ... of the table whatever the positions are: look up position_ids.": (
+            x * cos[:t] + _halves(x) * sin[:t]
         ),
-        "positions count from 0 here; use the position_ids you were given.": _turned(x, torch.arange(12)),
+        "every sequence got the positions of the first: position_ids differ by row.": (
+            x * cos[first][:, None] + _halves(x) * sin[first][:, None]
+        ),
+        "the other direction: rotate_half puts the minus on the second half, and moves it to the front.": (
+            x * c - _halves(x) * s
+        ),
+        "the halves are swapped without a minus: this is no rotation.": x * c + torch.cat([b, a], -1) * s,
+        "pairs of neighbors with a table for halves: the mix-up of layouts.": x * c + pairs * s,
+        "sine and cosine have changed places.": x * s + _halves(x) * c,
     }
+    if batch == heads:
+        named["the batch axis of the table met the axis of heads: insert an axis of 1 for the heads."] = (
+            x * cos[ids] + _halves(x) * sin[ids]
+        )
     for words, wrong in named.items():
         if _close(got, wrong):
             return words
-    if _close(got, x):
-        return "nothing turned: this is x itself."
-    if _close(got, _turned(x, ids, freq=freq**2)):
-        return "the exponent is -2i/d with i = 0, 1, 2, ...: yours runs twice as fast."
-    if not torch.allclose(got.double().norm(dim=-1), x.norm(dim=-1), atol=1e-4):
-        return "the norms changed, so this is no rotation: check signs, and that sine and cosine belong together."
-    return "not the half-split rotation: compare position by position with the notebook's rope_half."
+    return "not x cos + rotate_half(x) sin at position_ids: compare one sequence with rope_half."
 
 
-def _elsewhere(answer: Callable, x: Tensor, ids: Tensor) -> str | None:
-    """An answer that is right once may have fixed what it should take from its arguments: vary them one by one."""
-    got = answer(x.clone(), ids, 100.0)
-    if _close(got, _turned(x, ids)):
-        return "right at base 10,000, but your function ignores `base`."
-    if not _close(got, _turned(x, ids, freq=rope_frequencies(16, 100.0))):
-        return "right at base 10,000 and wrong at base 100: `base` enters as base^(-2i/d) and nowhere else."
-    scattered = torch.tensor([7, 0, 3, 3, 90])
-    if not _close(answer(x[:5].clone(), scattered, 10_000.0), _turned(x[:5], scattered)):
-        return "right for positions in a row, wrong for 7, 0, 3, 3, 90: row t turns by position_ids[t]."
-    wide = torch.cat([x, x[:, :8]], -1)
-    places = scattered.repeat(3)[:12]
-    try:
-        right = _close(answer(wide.clone(), places, 10_000.0), _turned(wide, places))
-    except Exception:  # a width that is written down often fails by its shape
-        right = False
-    return None if right else "right for 16 channels, wrong for 24: d is the last dimension of x."
+def _in_half(answer: Callable) -> str | None:
+    x, (cos, sin) = _draw(1, 2, 6, 8, seed=5).bfloat16(), _table(300, 8)
+    ids = torch.arange(290, 296)[None]
+    got = answer(x.clone(), ids, cos.float(), sin.float())
+    if got.dtype != x.dtype:
+        return f"queries in bfloat16 came back as {str(got.dtype)[6:]}: compute in the table's dtype, then cast back."
+    right = x.float() * cos.float()[ids][:, None] + _halves(x.float()) * sin.float()[ids][:, None]
+    if torch.equal(got, right.bfloat16()):
+        return None
+    return "right in double precision; in bfloat16 the table was cast down first: cast only the result."
 
 
-# ----------------------------------------------------------------------------------- 4.2 frequencies, partial head
-
-
-def partial(answer: Callable) -> str | None:
-    """``answer(head_dim, fraction, base)`` gives one frequency a rotated pair."""
-    for head_dim, fraction, base in ((96, 0.25, 1e4), (64, 0.5, 1e4), (80, 0.45, 500.0), (80, 0.335, 500.0)):
-        got = answer(head_dim, fraction, base)
-        if untouched(got):
-            return todo
-        got = torch.as_tensor(got).double()
-        width = int(head_dim * fraction)
-        right = rope_frequencies(width, base)
-        if _close(got, right):
-            continue
-        if got.shape == (width,):
-            return "that is one frequency a rotated channel; a pair shares one, so there are half as many."
-        if got.shape == (head_dim // 2,):
-            return "those are the frequencies of the whole head; only the rotated channels have any."
-        if got.shape != right.shape:
-            return f"{head_dim} channels times {fraction} is {width} rotated ones (cut off): {width // 2} frequencies."
-        if _close(got, base ** (-torch.arange(0, width, 2).double() / head_dim)):
-            return "denominator head_dim: the exponent divides by the number of *rotated* channels."
-        if _close(got, 1 / right):
-            return "the exponent is negative."
-        if _close(got, right.flip(0)):
-            return "right, but fastest first."
-        return "not base^(-2i/rotary_dim), i = 0, 1, 2, ..."
-    return None
-
-
-# ------------------------------------------------------------------------------- 4.3 positions, padded and packed
+# ------------------------------------------------------------------------------- 4.2 positions, padded and packed
 
 
 def _positions(mask: Tensor, document: Tensor) -> Tensor:
@@ -123,7 +110,8 @@ def where_tokens_stand(answer: Callable) -> str | None:
     got = answer(mask.clone(), document.clone())
     if untouched(got):
         return todo
-    got = torch.as_tensor(got).expand(mask.shape).long()
+    got = torch.as_tensor(got).expand(mask.shape)
+    got = (got.real if got.is_complex() else got).long()
     right = _positions(mask, document)
     if torch.equal(got, right):
         return None
@@ -140,135 +128,312 @@ def where_tokens_stand(answer: Callable) -> str | None:
     return "count the earlier real tokens of the same document."
 
 
-# ----------------------------------------------------------------------------------------- 4.4 convert a checkpoint
+# ------------------------------------------------------------------------------- 4.3 which one is converted wrongly
 
 
-def convert(answer: Callable) -> str | None:
-    """``answer(weight, n_heads)`` sorts rows from interleaved to half-split."""
-    return _converted(answer, 3, 8) or _converted(answer, 5, 4)
+def _logits(pair: tuple[Tensor, Tensor], n_heads: int, layout: str, ids: tuple[int, ...] = (0, 1, 4, 9)) -> Tensor:
+    """Logits of some vectors at some positions, head by head: (heads, T, T)."""
+    x = _draw(len(ids), pair[0].shape[1], seed=8)
+    at = torch.tensor(ids).double()[:, None]
+
+    def heads(w: Tensor) -> Tensor:
+        made = (x @ w.double().T).unflatten(-1, (n_heads, -1)).transpose(0, 1)
+        angle = at * rope_frequencies(made.shape[-1])
+        return rotate_pairs(made, angle.cos(), angle.sin(), layout)
+
+    return heads(pair[0]) @ heads(pair[1]).mT
 
 
-def _converted(answer: Callable, n_heads: int, d: int) -> str | None:
-    width = 10
-    weight = torch.randn(n_heads * d, width, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    got = answer(weight.clone(), n_heads)
-    if untouched(got):
-        return todo
-    if not isinstance(got, Tensor) or got.shape != weight.shape:
-        return f"the result must have the shape of the weight, {tuple(weight.shape)}."
-    if _close(got, interleaved_to_half(weight, n_heads)):
-        return None
+def _family(kind: str, seed: int) -> tuple[tuple[Tensor, Tensor], dict[str, tuple[Tensor, Tensor]], str]:
+    """An interleaved original with two heads, four half-split copies, and the name of the wrong one."""
+    n, d, width = 2, 8, 12
+    q, k = _draw(2, n * d, width, seed=seed)
     order = layout_permutation(d)
-    heads = weight.view(n_heads, d, width)
-    if _close(got, heads[:, order.argsort()].reshape_as(weight)):
-        return "that is the inverse: it turns half-split rows into interleaved ones."
-    if _close(got, weight[layout_permutation(n_heads * d)]):
-        return "that sorts all rows at once and mixes the heads: sort inside every head."
-    if _close(got, weight):
-        return "nothing moved: the rows are still interleaved."
-    if not torch.allclose(got.sort(0).values, weight.sort(0).values):
-        return "rows must move as they are; yours were changed, or columns were sorted instead of rows."
-    return "rows 0, 2, 4, ... of a head come first, then rows 1, 3, 5, ..."
+    sort = functools.partial(interleaved_to_half, n_heads=n)
+
+    def within(w: Tensor, index: Tensor) -> Tensor:
+        return w.view(n, d, width)[:, index].reshape_as(w)
+
+    def turned(w: Tensor) -> Tensor:  # every pair by one constant angle, the same for queries and keys
+        rows = w.view(n, d, width).mT
+        angle = torch.tensor(0.6, dtype=torch.float64)
+        return rotate_pairs(rows, angle.cos(), angle.sin(), "half").mT.reshape_as(w)
+
+    wrong = {
+        "keys as they were": (sort(q), k),
+        "sorted twice": (within(q, order[order]), within(k, order[order])),
+        "sorted across heads": (q[layout_permutation(n * d)], k[layout_permutation(n * d)]),
+        "not sorted": (q, k),
+    }[kind]
+    good = [(2 * sort(q), sort(k) / 2), (sort(q), sort(k)), (turned(sort(q)), turned(sort(k)))]
+    at = 1 + seed % 3
+    made = dict(zip("ABCD", [*good[:at], wrong, *good[at:]], strict=True))
+    return (q, k), made, "ABCD"[at]
 
 
-# --------------------------------------------------------------------------------------------- 4.5 a chosen distance
+CASES = {"keys as they were": 1, "sorted twice": 2, "sorted across heads": 3, "not sorted": 5}
 
 
-def chosen_distance(answer: Callable) -> str | None:
-    """``answer(q, distance)`` gives a key whose logit peaks ``distance`` tokens back."""
-    q = torch.randn(64, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    ids = torch.arange(-320, 321)
-    for distance in (3, 17, 300, 0):
-        key = answer(q.clone(), distance)
-        if untouched(key):
+def four_checkpoints() -> tuple[tuple[Tensor, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """What exercise 4.3 is about: (query, key) projections of an interleaved model, two heads of 8 channels, and four
+    copies that are said to be sorted for half-split rotation."""
+    original, made, _ = _family("sorted twice", 7)
+    return original, made
+
+
+def _largest(read: Callable, original: tuple[Tensor, Tensor], made: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    right = read(original, "interleaved")
+    return max(made, key=lambda name: (read(made[name], "half") - right).abs().max().item())
+
+
+def misconverted(answer: Callable) -> str | None:
+    """``answer(original, checkpoints, n_heads)`` names the copy whose logits differ."""
+    families = [_family(kind, seed) for kind, seed in CASES.items()]
+    said = []
+    for original, made, _ in families:
+        got = answer(tuple(w.clone() for w in original), {n: tuple(w.clone() for w in p) for n, p in made.items()}, 2)
+        if untouched(got):
             return todo
-        key = torch.as_tensor(key).double()
-        if key.shape != q.shape:
-            return f"the key must have the shape of the query, {tuple(q.shape)}."
-        query = _turned(q[None], torch.tensor([0]), "interleaved")[0]
-        found = -int(ids[(_turned(key.expand(len(ids), -1), ids, "interleaved") @ query).argmax()])
-        if found == distance:
+        said.append(_one_name(got))
+    if said == [right for *_, right in families]:
+        return None
+    unknown = [name for name in said if name not in ("A", "B", "C", "D")]
+    if unknown:
+        return f"return one name, such as 'A'; yours gave {reprlib.repr(unknown[0])}."
+
+    def by(read: Callable) -> list[str]:
+        return [_largest(read, original, made) for original, made, _ in families]
+
+    other = {"interleaved": "interleaved", "half": "interleaved"}
+    first = [
+        next(name for name, pair in made.items() if not _close(pair[0], interleaved_to_half(original[0], 2)))
+        for original, made, _ in families
+    ]
+    named = {
+        "rows that differ from the sorted ones can still give the same logits: compare logits.": first,
+        "you read the copies interleaved; they are said to be half-split.": by(
+            lambda pair, layout: _logits(pair, 2, other[layout])
+        ),
+        "you took both heads for one of 16 channels: rotate head by head.": by(
+            lambda pair, layout: _logits(pair, 1, layout)
+        ),
+    }
+    for words, wrong in named.items():
+        if said == wrong:
+            return words
+    if said[1] != families[1][2]:
+        return (
+            "one copy is not found: its dot products at *equal* positions are right. Put query and key at different "
+            "positions."
+        )
+    missed = next(kind for kind, name, family in zip(CASES, said, families, strict=True) if name != family[2])
+    return f"right on some families of copies, wrong where the rows are {missed}: compare every head's logits."
+
+
+def _one_name(got: Any) -> str:
+    while isinstance(got, list | tuple | set) and len(got) == 1:
+        (got,) = got
+    return str(got).strip().upper()
+
+
+# --------------------------------------------------------------------------------------------- 4.4 real 2 x 2 matrices
+
+
+def _plane() -> dict[str, tuple[list[list[float]], bool]]:
+    c, s = 0.8, 0.6
+    return {
+        "a rotation": ([[c, -s], [s, c]], True),
+        "the identity": ([[1.0, 0.0], [0.0, 1.0]], True),
+        "half a turn": ([[-1.0, 0.0], [0.0, -1.0]], True),
+        "a shear": ([[1.0, 0.7], [0.0, 1.0]], False),
+        "a rotation that also stretches": ([[1.5 * c, -1.5 * s], [1.5 * s, 1.5 * c]], False),
+        "a rotation in a skewed basis": ([[c, -2 * s], [s / 2, c]], False),
+        "a stretch along one axis": ([[2.0, 0.0], [0.0, 0.5]], False),
+        "two columns of norm 1 that are not orthogonal": ([[1.0, c], [0.0, s]], False),
+        "a projection": ([[1.0, 0.0], [0.0, 0.0]], False),
+        "a reflection": ([[c, s], [s, -c]], True),
+    }
+
+
+def real_case(answer: Callable) -> str | None:
+    """``answer(M)`` says whether the powers of a real 2 x 2 matrix fulfil the wish."""
+    for words, (matrix, right) in _plane().items():
+        got = answer(torch.tensor(matrix, dtype=torch.float64))
+        if untouched(got):
+            return todo
+        if bool(got) == right:
             continue
-        if found == -distance:
-            return "opposite direction: this key is best that far *ahead*; turn the query the other way."
-        if found == 0:
-            return "this key is best at distance 0: it was not turned at all, or the turn cancels."
-        if _close(key, _turned(q[None], torch.tensor([distance]), "half")[0]):
-            return "you turned half-split pairs; the head of this exercise is interleaved."
-        return f"best at distance {found} instead of {distance}."
+        if words == "a reflection":
+            return "you refuse a reflection. Try M = diag(1, -1): M^m is 1 or -1 in one channel, and the wish holds."
+        return f"you {'refuse' if right else 'allow'} {words}: compare (M^m)^T M^n at (m, n) and at (m + 1, n + 1)."
     return None
 
 
-CHECKS = {"4.1": half_split, "4.2": partial, "4.3": where_tokens_stand, "4.4": convert, "4.5": chosen_distance}
+# ---------------------------------------------------------------------------------------------- 4.5 a batched generate
 
-_FREQ = "inv_freq = base ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)"
-_ROPE = """
-def my_rope(x, position_ids, base=10_000.0):
-    d = x.shape[-1]
-    {freq}
-    angle = {ids}.double()[:, None] * inv_freq
-    {body}
-"""
-_HALF = """a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], dim=-1)"""
-_BACKWARD = """a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * angle.cos() + b * angle.sin(), b * angle.cos() - a * angle.sin()], dim=-1)"""
-_INTERLEAVED = """a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], dim=-1).flatten(-2)"""
-_MIXED = """angle = angle.repeat_interleave(2, dim=-1)
+
+@functools.cache
+def _model(name: str) -> CausalLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = CausalLM(13, 32, 2, 2, build(name, d_model=32, n_heads=2))
+        for p in model.parameters():
+            nn.init.normal_(p, std=0.5)
+    return model.eval()
+
+
+def _prompts() -> list[Tensor]:
+    drawn = torch.randint(1, 13, (4, 12), generator=torch.Generator().manual_seed(3))
+    return [row[:n] for row, n in zip(drawn, (12, 5, 9, 7), strict=True)]
+
+
+@torch.no_grad()
+def _generate(
+    model: CausalLM, prompts: list[Tensor], n: int, left: bool = True, mask: bool = True, ids: bool = True,
+    new: str = "each its own",
+) -> Tensor:  # fmt: skip
+    """Right by default; every argument is one thing to get wrong."""
+    longest, lengths = max(map(len, prompts)), torch.tensor([len(p) for p in prompts])[:, None]
+    x = torch.stack([F.pad(p, (longest - len(p), 0) if left else (0, longest - len(p))) for p in prompts])
+    slot = torch.arange(longest)
+    real = slot >= longest - lengths if left else slot < lengths
+    where = (real.long().cumsum(1) - 1).clamp(min=0) if ids else slot.expand(len(x), -1)
+    cache, out = KVCache(after_rotation=True), []
+    logits = model(x, position_ids=where, attention_mask=real if mask else None, cache=cache)
+    for step in range(n):
+        out.append(logits[:, -1].argmax(-1))
+        at = {"each its own": lengths + step, "by slot": torch.full_like(lengths, longest + step), "stuck": lengths}
+        logits = model(out[-1][:, None], position_ids=at[new], cache=cache)
+    return torch.stack(out, 1)
+
+
+WRONG_WAYS = {
+    "this is still the code as it was: nothing that it gets wrong has changed.": {
+        "left": False, "mask": False, "ids": False, "new": "by slot",
+    },
+    "padding stands on the right, and logits[:, -1] is read at a padding slot: pad on the left.": {"left": False},
+    "padding takes part: give the first pass an attention_mask.": {"mask": False},
+    "padding takes part, and positions count it: mask and position_ids of the first pass are both missing.": {
+        "mask": False, "ids": False, "new": "by slot",
+    },
+    "the first pass is right, and new tokens are counted by slot: each row goes on from its own last position.": {
+        "new": "by slot",
+    },
+    "every new token of a row stands at the same position: count on with each step.": {"new": "stuck"},
+    "new tokens count real tokens and the prompt counts slots: position_ids of the first pass are missing.": {
+        "ids": False,
+    },
+}  # fmt: skip
+
+
+def batched_generate(answer: Callable) -> str | None:
+    """``answer(model, prompts, n_tokens)`` continues each prompt as if it were alone."""
+    prompts, n, found = _prompts(), 10, {}
+    for name in ("rope", "sinusoidal"):
+        model = _model(name)
+        got = answer(model, [p.clone() for p in prompts], n)
+        if untouched(got):
+            return todo
+        rows = [torch.as_tensor(row).flatten().tolist()[-n:] for row in got]
+        alone = [model.generate(p[None], n)[0, -n:].tolist() for p in prompts]
+        if len(rows) != len(prompts):
+            return f"one row of new tokens per prompt, {len(prompts)} of them; yours gave {len(rows)}."
+        found[name] = rows == alone
+        for words, how in WRONG_WAYS.items():
+            if not found[name] and rows == _generate(model, prompts, n, **how).tolist():
+                return words
+    if found["rope"] and not found["sinusoidal"]:
+        return "right for RoPE, wrong for a model that adds a table: positions must count real tokens only."
+    if not all(found.values()):
+        return "rows differ from the prompts continued alone: print the position of every token, in both passes."
+    return None
+
+
+CHECKS = {
+    "4.1": cached_table, "4.2": where_tokens_stand, "4.3": misconverted, "4.4": real_case, "4.5": batched_generate,
+}  # fmt: skip
+
+_TABLE = """
+def apply_rotary(x, position_ids, cos, sin):
     a, b = x.chunk(2, dim=-1)
-    return x * angle.cos() + torch.cat([-b, a], dim=-1) * angle.sin()"""
-_STRETCHED = """a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * angle.cos() + b * angle.sin(), b * angle.cos() + a * angle.sin()], dim=-1)"""
-
-
-def _rope(body: str = _HALF, freq: str = _FREQ, ids: str = "position_ids") -> str:
-    return _ROPE.format(body=body, freq=freq, ids=ids)
-
-
-_PARTIAL = """
-def partial_frequencies(head_dim, fraction, base=10_000.0):
-    r = int(head_dim * fraction)
-    return {}
+    half = torch.cat([-b, a], dim=-1)
+    {}
 """
-_RIGHT = "base ** (-torch.arange(0, r, 2).double() / r)"  # what is wrong is r
 _WHERE = "def position_ids_of(mask, document):\n    {}\n"
 _SAME = "same = (document[:, :, None] == document[:, None, :]) & mask[:, None, :]"
-_CONVERT = "def to_half(weight, n_heads):\n    rows, width = weight.shape\n    return {}\n"
-_KEY = """
-def key_for(q, distance):
-    inv_freq = 10_000.0 ** (-torch.arange(0, q.shape[-1], 2, dtype=torch.float64) / q.shape[-1])
-    angle = {sign}distance * inv_freq
-    a, b = {pairs}
-    return {join}
+_FIND = """
+def logits_of(pair, layout, heads, at=(0, 2, 5)):
+    x = torch.randn(len(at), pair[0].shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    out = []
+    for w in pair:
+        rows = (x @ w.T).unflatten(-1, (heads, -1)).transpose(0, 1)
+        out.append((rope if layout == "neighbors" else rope_half)(rows, torch.tensor(at), base=1e4))
+    return out[0] @ out[1].mT
+
+
+def misconverted(original, checkpoints, n_heads):
+    {}
 """
+_MAX = """right = logits_of(original, "neighbors", {heads}{more})
+    def off(name):
+        return (logits_of(checkpoints[name], "{layout}", {heads}{more}) - right).abs().max().item() > 1e-6
+    wrong = [name for name in checkpoints if off(name)]
+    return wrong[{which}] if wrong else "B\""""
+_PLANE = "def fulfils(M):\n    return {}\n"
+_GENERATE = """
+@torch.no_grad()
+def generate(model, prompts, n_tokens):
+    longest = max(len(p) for p in prompts)
+    lengths = torch.tensor([len(p) for p in prompts])[:, None]
+    ids = torch.stack([F.pad(p, {pad}) for p in prompts])
+    mask = {real}
+    where = (mask.long().cumsum(1) - 1).clamp(min=0)
+    cache = KVCache(after_rotation=True)
+    logits = model(ids, cache=cache{first})
+    new = []
+    for step in range(n_tokens):
+        new.append(logits[:, -1].argmax(-1))
+        logits = model(new[-1][:, None], position_ids={at}, cache=cache)
+    return torch.stack(new, 1)
+"""
+
+
+def _made(
+    pad: str = "(longest - len(p), 0)", real: str = "torch.arange(longest) >= longest - lengths",
+    first: str = ", attention_mask=mask, position_ids=where", at: str = "lengths + step",
+) -> str:  # fmt: skip
+    return _GENERATE.format(pad=pad, real=real, first=first, at=at)
+
+
+_SLOT = "torch.full_like(lengths, longest + step)"
+_RIGHT = {"pad": "(0, longest - len(p))", "real": "torch.arange(longest) < lengths"}
 
 MISTAKES = {
     "4.1": {
-        "interleaved layout": _rope(_INTERLEAVED),
-        "opposite direction": _rope(_BACKWARD),
-        "exponent is negative": _rope(freq=_FREQ.replace("(-torch", "(torch")),
-        "interleaved angles with rotate-half": _rope(_MIXED),
-        "ignores `base`": _rope(freq=_FREQ.replace("base **", "10_000.0 **")),
-        "positions count from 0": _rope(ids="torch.arange(len(x))"),
-        "positions in a row": _rope(ids="(position_ids[0] + torch.arange(len(x)))"),
-        "wrong at base 100": _rope(freq=_FREQ + " * (10_000.0 / base)"),
-        "wrong for 24": _rope(freq=_FREQ.replace("(0, d, 2", "(0, 16, 2").replace("/ d)", "/ 16)")),
-        "d is the last dimension of x": _rope(freq=_FREQ.replace("/ d)", "/ 16)")),
-        "exponent's denominator": _rope(freq=_FREQ.replace("/ d)", "/ (2 * d))")),
-        "norms changed": _rope(_STRETCHED),
-        "nothing turned": "def my_rope(x, position_ids, base=10_000.0):\n    return x\n",
+        "look up position_ids": _TABLE.format("return x * cos[: x.shape[2]] + half * sin[: x.shape[2]]"),
+        "positions of the first": _TABLE.format("return x * cos[position_ids[0]] + half * sin[position_ids[0]]"),
+        "the other direction": _TABLE.format(
+            "return x * cos[position_ids][:, None] - half * sin[position_ids][:, None]"
+        ),
+        "without a minus": _TABLE.format(
+            "return x * cos[position_ids][:, None] + torch.cat([b, a], -1) * sin[position_ids][:, None]"
+        ),
+        "mix-up of layouts": _TABLE.format(
+            "half = torch.stack([-x[..., 1::2], x[..., 0::2]], -1).flatten(-2)\n"
+            "    return x * cos[position_ids][:, None] + half * sin[position_ids][:, None]"
+        ),
+        "insert an axis of 1": _TABLE.format(
+            "c, s = (t[position_ids] for t in (cos, sin))\n"
+            "    c, s = (c, s) if len(x) == x.shape[1] else (c[:, None], s[:, None])\n"
+            "    return x * c + half * s"
+        ),
+        "changed places": _TABLE.format("return x * sin[position_ids][:, None] + half * cos[position_ids][:, None]"),
+        "then cast back": _TABLE.format("return x * cos[position_ids][:, None] + half * sin[position_ids][:, None]"),
+        "cast only the result": _TABLE.format(
+            "c, s = (t[position_ids][:, None].to(x.dtype) for t in (cos, sin))\n    return x * c + half * s"
+        ),
     },
     "4.2": {
-        "denominator head_dim": _PARTIAL.format("base ** (-torch.arange(0, r, 2).double() / head_dim)"),
-        "exponent is negative": _PARTIAL.format("base ** (torch.arange(0, r, 2).double() / r)"),
-        "whole head": _PARTIAL.format("base ** (-torch.arange(0, head_dim, 2).double() / head_dim)"),
-        "a rotated channel": _PARTIAL.format("base ** (-torch.arange(r).double() / r)"),
-        "fastest first": _PARTIAL.format("(base ** (-torch.arange(0, r, 2).double() / r)).flip(0)"),
-        "(cut off)": _PARTIAL.replace("int(", "round(").format(_RIGHT),
-        "is 26 rotated ones": _PARTIAL.replace("int(", "math.ceil(").format(_RIGHT),
-    },
-    "4.3": {
         "counts slots": _WHERE.format("return torch.arange(mask.shape[1]).expand(mask.shape)"),
         "documents run on": _WHERE.format("return (mask.long().cumsum(1) - 1).clamp(min=0)"),
         "subtract 1": _WHERE.format(f"{_SAME}\n    return same.long().tril().sum(-1) * mask"),
@@ -277,27 +442,47 @@ MISTAKES = {
         ),
         "padding must be 0": _WHERE.format(f"{_SAME}\n    return same.long().tril(-1).sum(-1) * mask - (~mask).long()"),
     },
-    "4.4": {
-        "the inverse": _CONVERT.format("weight.view(n_heads, 2, -1, width).transpose(1, 2).reshape(rows, width)"),
-        "mixes the heads": _CONVERT.format("torch.cat([weight[0::2], weight[1::2]])"),
-        "rows 0, 2, 4, ... of a head": _CONVERT.format(
-            "torch.cat([part for head in weight.split(8) for part in (head[0::2], head[1::2])])"
+    "4.3": {
+        "can still give the same logits": _FIND.format(
+            "order = layout_permutation(8)\n"
+            "    right = original[0].view(2, 8, -1)[:, order].reshape_as(original[0])\n"
+            "    return next(n for n, pair in checkpoints.items() if not torch.allclose(pair[0], right))"
         ),
-        "nothing moved": _CONVERT.format("weight"),
-        "columns were sorted": _CONVERT.format("torch.cat([weight[:, 0::2], weight[:, 1::2]], dim=1)"),
+        "at *equal* positions": _FIND.format(
+            _MAX.format(heads="n_heads", layout="halves", more=", at=(0, 0, 0)", which=0)
+        ),
+        "read the copies interleaved": _FIND.format(
+            "right = logits_of(original, 'neighbors', n_heads, at=(0, 1, 4, 9))\n    return max(checkpoints, key="
+            "lambda n: (logits_of(checkpoints[n], 'neighbors', n_heads, at=(0, 1, 4, 9)) - right).abs().max().item())"
+        ).replace("manual_seed(0)", "manual_seed(8)"),
+        "rotate head by head": _FIND.format(
+            "right = logits_of(original, 'neighbors', 1, at=(0, 1, 4, 9))\n    return max(checkpoints, key="
+            "lambda n: (logits_of(checkpoints[n], 'halves', 1, at=(0, 1, 4, 9)) - right).abs().max().item())"
+        ).replace("manual_seed(0)", "manual_seed(8)"),
+        "return one name": _FIND.format("return [n for n in checkpoints]"),
+    },
+    "4.4": {
+        "allow a shear": _PLANE.format("abs(torch.linalg.det(M) - 1) < 1e-6"),
+        "refuse a reflection": _PLANE.format(
+            "torch.allclose(M.T @ M, torch.eye(2, dtype=M.dtype)) and torch.linalg.det(M) > 0"
+        ),
+        "allow a rotation in a skewed basis": _PLANE.format(
+            "torch.allclose(torch.linalg.eigvals(M).abs(), torch.ones(2, dtype=M.dtype)) and not M[1, 0] == 0 or "
+            "abs(M[0, 1]) == 0 and abs(abs(M[0, 0]) - 1) < 1e-6 and abs(abs(M[1, 1]) - 1) < 1e-6"
+        ),
+        "allow two columns": _PLANE.format(
+            "torch.allclose(M.norm(dim=0), torch.ones(2, dtype=M.dtype)) and abs(M[0, 0]) <= 1"
+        ),
+        "allow a rotation that also stretches": _PLANE.format("torch.allclose(M.T @ M, M @ M.T)"),
     },
     "4.5": {
-        "opposite direction": _KEY.format(
-            sign="-",
-            pairs="q[0::2], q[1::2]",
-            join="torch.stack([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1).flatten()",
-        ),
-        "distance 0": "def key_for(q, distance):\n    return q\n",
-        "instead of 300": "def key_for(q, distance):\n    return rope(q[None], torch.tensor([distance]), 2e4)[0]\n",
-        "interleaved": _KEY.format(
-            sign="",
-            pairs="q.chunk(2)",
-            join="torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()])",
-        ),
+        "the code as it was": _made(pad=_RIGHT["pad"], first="", at=_SLOT),
+        "padding stands on the right": _made(**_RIGHT),
+        "give the first pass an attention_mask": _made(first=", position_ids=where"),
+        "are both missing": _made(first="", at=_SLOT),
+        "new tokens are counted by slot": _made(at=_SLOT),
+        "count on with each step": _made(at="lengths"),
+        "the prompt counts slots": _made(first=", attention_mask=mask"),
+        "wrong for a model that adds a table": _made(first=", attention_mask=mask", at=_SLOT),
     },
 }

@@ -4,96 +4,91 @@ state of the data is read from the data. Nothing is computed here that the noteb
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import seaborn as sns
 import torch
 from matplotlib.patches import Arc, Circle
 from torch import Tensor
 
-from .. import plotting
 from ..plotting import ACCENT, INK, MUTED, Picture, color, line, matrix, signed
 
 if TYPE_CHECKING:
-    from ..race import Band, Result
+    pass
 
-QUERY, KEY = "#d55e00", "#0173b2"
+QUERY, KEY = "#0173b2", "#d55e00"
 
 
-def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shifts: Sequence[int] = (0, 6, 12)) -> Picture:
-    """A query at m and a key at n, then both moved by each shift: two arrows, and the angle between them.
+def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shift: int = 6) -> Picture:
+    """A query and a key at position 0, turned to m and n, and turned on by a common shift.
 
     Args:
         q, k: one pair of channels each, as complex numbers, before rotation.
         theta: radians per position.
-        m, n: positions.
-        shifts: how far both are moved, one panel each; the interactive version has a slider for it.
+        m, n: positions of query and key.
+        shift: how far both are moved in the last panel.
     """
-    fig, axes = plt.subplots(1, len(shifts), figsize=(7.6, 3.5))
-    reach = 1.12 * max(abs(q), abs(k))
-    for ax, shift in zip(axes, shifts, strict=True):
-        zq, zk = q * np.exp(1j * theta * (m + shift)), k * np.exp(1j * theta * (n + shift))
-        ax.add_patch(Circle((0, 0), 1, fill=False, color="#e6e6e6"))
-        for z, shade, name in ((zq, QUERY, f"query at {m + shift}"), (zk, KEY, f"key at {n + shift}")):
-            ax.annotate("", (z.real, z.imag), (0, 0), arrowprops={"arrowstyle": "-|>", "color": shade, "lw": 2.2})
-            ax.plot([], [], color=shade, lw=2.2, label=name)
-        low, high = np.degrees(np.angle(zk)), np.degrees(np.angle(zq))
-        ax.add_patch(Arc((0, 0), 0.9, 0.9, theta1=low, theta2=high, color=INK, lw=1.4))
-        dot = (zq * zk.conjugate()).real
-        ax.set(xlim=(-reach, reach), ylim=(-1.75 * reach, 1.4 * reach), aspect="equal", xticks=[], yticks=[])
-        ax.text(0, 1.2 * reach, f"logit {signed(dot)}", ha="center", fontweight="bold")
-        ax.grid(False)
-        for side in ax.spines.values():
-            side.set_visible(False)
-        ax.legend(loc="lower center", handlelength=1.2, borderaxespad=0)
+    panels = ((0, 0, "position 0"), (m, n, "in the sentence"), (m + shift, n + shift, f"both {shift} further on"))
+    fig, axes = plt.subplots(1, len(panels), figsize=(8, 3.5), layout="constrained")
+    size = max(abs(q), abs(k))
+    content = np.degrees(np.angle(q * np.conj(k)))
+    for ax, (at_q, at_k, title) in zip(axes, panels, strict=True):
+        radii = {"query": 0.72 * size, "key": 0.5 * size}
+        for z, at, shade, name in ((q, at_q, QUERY, "query"), (k, at_k, KEY, "key")):
+            tip = z * np.exp(1j * theta * at)
+            if at:
+                _arrow(ax, z, shade, lw=1.2, ls=(0, (3, 2)), alpha=0.55)
+                _sweep(ax, radii[name], np.angle(z), theta * at, shade, rf"${at}\,\theta$")
+            _arrow(ax, tip, shade, lw=2.4)
+            label = f"{name}\nat {at}" if at else name
+            ax.text(*_beyond(tip, 0.33 * size), label, color=shade, ha="center", va="center", fontsize=9)
+        zq, zk = q * np.exp(1j * theta * at_q), k * np.exp(1j * theta * at_k)
+        between = np.degrees(np.angle(zq * zk.conjugate()))
+        _sweep(ax, 0.27 * size, np.angle(zk), np.radians(between), INK, "")
+        turned = rf" $+\,{m - n}\,\theta$ = {between:.0f}" + "\u00b0" if at_q else ""
+        ax.text(0, -1.66 * size, f"angle between: {content:.0f}\u00b0{turned}", ha="center", fontsize=9)
+        ax.text(0, -1.92 * size, f"logit {signed((zq * zk.conjugate()).real)}", ha="center", fontweight="bold")
+        ax.set(xlim=(-1.4 * size, 1.4 * size), ylim=(-1.98 * size, 1.22 * size), aspect="equal", title=title)
+        ax.axis("off")
     return Picture(
         fig,
         "04_rotating_pair",
-        alt=f"{len(shifts)} panels: a query arrow at {m} and a key arrow at {n}, both moved by {_listed(shifts)}, turn "
-        f"together; the angle between them stays at {(high - low) % 360:.0f} degrees and the logit at {signed(dot)}.",
-        caption="Query and key turn with their positions; moved together, they keep their angle and their logit.",
-        interactive=_rotating_pair_slider(q, k, theta, m, n),
+        alt=f"A query and a key arrow at position 0; turned to {m} and {n} by {m} theta and {n} theta; both moved by "
+        f"{shift}: the angle between them stays at {between:.0f} degrees and the logit at "
+        f"{signed((zq * zk.conjugate()).real)}.",
+        caption=f"Query and key turn by their own positions (dashed: position 0). What is added to the angle between "
+        f"them is {m - n} theta, the distance, wherever the two stand.",
     )
 
 
-def _rotating_pair_slider(q: complex, k: complex, theta: float, m: int, n: int, last: int = 24) -> go.Figure:
-    """The same with a slider over the common shift, 0 .. last."""
+def _arrow(ax: plt.Axes, z: complex, shade: str, alpha: float = 1.0, **look: object) -> None:
+    """An arrow from the origin."""
+    style = {"arrowstyle": "-|>", "color": shade, "shrinkA": 0, "shrinkB": 0, "alpha": alpha, **look}
+    ax.annotate("", (z.real, z.imag), (0, 0), arrowprops=style)
 
-    def arrows(shift: int) -> list[go.Scatter]:
-        made = []
-        for z, place, shade, name in ((q, m, QUERY, "query"), (k, n, KEY, "key")):
-            tip = z * np.exp(1j * theta * (place + shift))
-            made.append(
-                go.Scatter(
-                    x=[0, tip.real], y=[0, tip.imag], mode="lines+markers", name=f"{name} at {place + shift}",
-                    line={"color": shade, "width": 4}, marker={"size": [1, 11], "color": shade},
-                )
-            )  # fmt: skip
-        return made
 
-    def title(shift: int) -> str:
-        dot = (q * np.exp(1j * theta * (m + shift)) * np.conj(k * np.exp(1j * theta * (n + shift)))).real
-        return f"both moved by {shift}: logit {signed(dot)}"
+def _beyond(tip: complex, gap: float) -> tuple[float, float]:
+    """A point that far behind the tip of an arrow."""
+    far = tip * (1 + gap / abs(tip))
+    return far.real, far.imag
 
-    frames = [go.Frame(name=str(s), data=arrows(s), layout={"title": {"text": title(s)}}) for s in range(last + 1)]
-    steps = [
-        {"label": f.name, "method": "animate", "args": [[f.name], {"mode": "immediate", "frame": {"duration": 0}}]}
-        for f in frames
-    ]
-    reach = 1.2 * max(abs(q), abs(k))
-    axis = {"range": [-reach, reach], "zeroline": True, "showgrid": False}
-    layout = {
-        "title": {"text": title(0)}, "width": 480, "height": 520, "xaxis": axis,
-        "yaxis": {**axis, "scaleanchor": "x"},
-        "sliders": [{"steps": steps, "currentvalue": {"prefix": "move both by "}}],
-    }  # fmt: skip
-    return go.Figure(data=arrows(0), frames=frames, layout=layout)
+
+def _sweep(ax: plt.Axes, radius: float, start: float, angle: float, shade: str, text: str) -> None:
+    """An arc from one direction through an angle, more than a full turn drawn as a spiral, with its label."""
+    along = np.linspace(0, 1, 120)
+    r = radius * (1 + 0.12 * along * abs(angle) / (2 * np.pi))
+    ax.plot(r * np.cos(start + angle * along), r * np.sin(start + angle * along), color=shade, lw=1.3)
+    if text:
+        middle, out = start + 0.3 * angle, 1.17 * radius
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        ax.text(
+            out * np.cos(middle), out * np.sin(middle), text, color=shade, fontsize=9, ha="center", va="center",
+            bbox=box,
+        )  # fmt: skip
 
 
 def dials(angles: Tensor, position_ids: Sequence[int]) -> Picture:
@@ -143,76 +138,6 @@ def layouts(head_dim: int = 8) -> Picture:
         alt=f"{head_dim} numbered channels twice: arcs join neighbors (interleaved), or channels {half} apart "
         "(half-split).",
         caption=f"The two layouts of a head with {head_dim} channels; channels of one color turn together.",
-    )
-
-
-def logit_by_distance(
-    curve: Callable[[Tensor, int, float], Tensor], longest: int, bases: Sequence[float], dims: Sequence[int]
-) -> Picture:
-    """A curve over distance, averaged over neighboring distances: panels for some bases, and a slider over all.
-
-    Args:
-        curve: (distance, head_dim, base) -> the curve.
-        longest: largest distance, in tokens.
-        bases: slider stops; three of them become panels.
-        dims: two values of head_dim, one line each.
-
-    Returns:
-        The picture; its interactive version has the slider.
-    """
-    distance = torch.arange(1, longest + 1)
-    edges = np.unique(np.geomspace(1, longest + 1, 45).astype(int))
-    x = np.sqrt(edges[:-1] * (edges[1:] - 1.0))
-
-    @functools.cache
-    def binned(dim: int, base: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        y = curve(distance, dim, base).numpy()
-        parts = [y[low - 1 : high - 1] for low, high in zip(edges, edges[1:], strict=False)]
-        return tuple(np.array([f(part) for part in parts]) for f in (np.mean, np.min, np.max))
-
-    shades, styles, dashes = ("#0173b2", "#d55e00"), ("--", "-"), ("dash", "solid")
-    shown = list(bases)[:: max(1, (len(bases) - 1) // 2)][:3]
-    fig, axes = plt.subplots(1, len(shown), figsize=(7.6, 3.0), sharey=True)
-    for ax, base in zip(axes, shown, strict=True):
-        for dim, shade, style in zip(dims, shades, styles, strict=True):
-            mean, low, high = binned(dim, base)
-            ax.fill_between(x, low, high, color=shade, alpha=0.2, lw=0)
-            ax.plot(x, mean, color=shade, ls=style, label=f"head_dim {dim}")
-        ax.axhline(0, color=MUTED, lw=0.8)
-        ax.set(title=f"base {base:,.0f}", xscale="log", xlabel="distance (tokens)", ylim=(-0.65, 1.05))
-        ax.minorticks_off()
-    axes[0].set_ylabel("logit of q = k = 1, over its maximum")
-    axes[-1].legend(loc="lower left")
-
-    def lines(base: float) -> list[go.Scatter]:
-        made = []
-        for dim, shade, dash in zip(dims, shades, dashes, strict=True):
-            for y, name in zip(binned(dim, base), (f"head_dim {dim}", "lowest", "highest"), strict=True):
-                main = name.startswith("head")
-                style = {"color": shade, "dash": dash if main else "dot", "width": 3 if main else 1}
-                made.append(go.Scatter(x=x, y=np.round(y, 3), mode="lines", name=name, line=style, showlegend=main))
-        return made
-
-    frames = [go.Frame(name=f"{base:,.0f}", data=lines(base)) for base in bases]
-    steps = [
-        {"label": f.name, "method": "animate", "args": [[f.name], {"mode": "immediate", "frame": {"duration": 0}}]}
-        for f in frames
-    ]
-    layout = {
-        "title": {"text": "logit of q = k = 1 by distance: mean, lowest and highest of nearby distances"},
-        "width": 760, "height": 430,
-        "xaxis": {"type": "log", "title": {"text": "distance (tokens)"}},
-        "yaxis": {"range": [-0.7, 1.05], "title": {"text": "logit over its maximum"}},
-        "sliders": [{"steps": steps, "currentvalue": {"prefix": "base "}}],
-    }  # fmt: skip
-    return Picture(
-        fig,
-        "04_logit_by_distance",
-        alt=f"Panels for bases {_listed(f'{base:,.0f}' for base in shown)}: the mean logit falls with distance, later "
-        "for a larger base, in wide bands.",
-        caption="q = k = 1: mean (line), lowest and highest (shade) logit of nearby distances, "
-        f"head_dim {_listed(dims)}.",
-        interactive=go.Figure(data=lines(bases[0]), frames=frames, layout=layout),
     )
 
 
@@ -301,39 +226,51 @@ def freezing(
     )
 
 
-def mixed_layout(found: Mapping[str, Tensor]) -> Picture:
-    """Loss by position of the right layout, of mixed layouts, without rotation, and after sorting the rows."""
-    styles = {"right": ("-", color("rope")), "mixed layouts": ("--", INK), "no rotation": (":", MUTED)}
-    fig, ax = plt.subplots(figsize=(7.2, 3.2))
-    x = np.arange(1, len(found["right"]) + 1)
-    for name, (style, shade) in styles.items():
-        ax.plot(x, found[name], ls=style, color=shade, label=f"{name}: {found[name].mean():.1f}")
-    repaired = found["mixed, then rows sorted"]
-    ax.plot(x[::4], repaired[::4], "o", mfc="none", color=color("rope"), label="mixed, then rows sorted")
-    ax.set(xlabel="position in the window", ylabel="loss (nats per character)", xlim=(0, len(x) + 1), ylim=(1.2, 4.3))
-    ax.legend(ncols=2, loc="upper right")
-    mean = {name: f"{loss.mean():.1f}" for name, loss in found.items()}
+def mixed_layout(loss: pd.DataFrame) -> Picture:
+    """Mean loss of several checkpoints (rows), read in several ways (columns), as bars."""
+    looks = {
+        "right": {"color": color("rope")},
+        "mixed layouts": {"color": INK},
+        "no rotation": {"color": MUTED},
+        "mixed, then sorted": {"color": "white", "edgecolor": color("rope"), "hatch": "///"},
+    }
+    fig, ax = plt.subplots(figsize=(7.6, 3.2))
+    width = 0.8 / len(loss.columns)
+    for i, name in enumerate(loss.columns):
+        x = np.arange(len(loss)) + (i - (len(loss.columns) - 1) / 2) * width
+        ax.bar(x, loss[name], 0.92 * width, label=f"{name}: {loss[name].mean():.1f}", **looks[name])
+    ax.set_xticks(range(len(loss)), [f"model {i}" for i in loss.index])
+    ax.set(ylabel="loss (nats per character)", ylim=(0, 1.32 * loss.max().max()))
+    ax.grid(False, axis="x")
+    ax.legend(ncols=2, loc="upper left", title="read as, and the mean of the models", title_fontsize=8)
+    mean = {name: f"{loss[name].mean():.1f}" for name in loss.columns}
     return Picture(
         fig,
         "04_mixed_layout",
-        alt=f"Loss by position: right layout {mean['right']} on average, mixed layouts {mean['mixed layouts']}, close "
-        f"to no rotation ({mean['no rotation']}); sorted rows lie on the curve of the right layout.",
-        caption="One checkpoint: mixed layouts cost about as much as no rotation; sorting the rows cures it.",
+        alt=f"Bars of the loss of {len(loss)} checkpoints: right layout {mean['right']} on average, mixed layouts "
+        f"{mean['mixed layouts']}, no rotation {mean['no rotation']}; with sorted rows as in the right layout.",
+        caption="One checkpoint per group: mixed layouts cost about as much as no rotation; sorting the rows cures it.",
     )
 
 
 def toeplitz(added: Tensor, rotated: Tensor) -> Picture:
-    """Logits (seq_len, seq_len) of one repeated word, by a table added and by rotation, each on its own scale."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.5))
-    for ax, values, title in zip(axes, (added, rotated), ("Door 1: table added", "Door 2: rotated"), strict=True):
-        matrix(ax, values, title=title, signed=True, colorbar="logit")
+    """Logits (seq_len, seq_len) of one repeated word, by a table added and by rotation, each on its own scale.
+
+    What a causal model masks is left out.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), layout="constrained")
     n = len(added)
+    ahead = torch.ones(n, n, dtype=torch.bool).triu(1)
+    for ax, values, title in zip(axes, (added, rotated), ("Door 1: table added", "Door 2: rotated"), strict=True):
+        matrix(ax, values.masked_fill(ahead, torch.nan), title=title, signed=True, colorbar="logit")
+        ax.set_aspect("equal")
     return Picture(
         fig,
         "04_toeplitz",
-        alt=f"Two {n} by {n} logit matrices of one repeated word: irregular with a table, diagonal stripes with "
+        alt=f"Two {n} by {n} causal logit matrices of one repeated word: irregular with a table, diagonal stripes with "
         "rotation.",
-        caption="One word in every seat: rotation makes each diagonal constant, an added table does not.",
+        caption=f"One word at {n} positions, what lies ahead left out: rotation makes each diagonal constant, an added "
+        "table does not.",
     )
 
 
@@ -367,24 +304,29 @@ def decay_limits(curve: Tensor, rises: Tensor, distances: Tensor, random: Tensor
 
     Args:
         curve, rises: logit of q = k = 1 by distance, and whether each step goes up.
-        distances, random: some distances, and the logits (draws, distances) of random vectors there.
+        distances, random: some distances from 1 on, and the logits (draws, distances) of random vectors there.
         peaked: logit by distance of a key that asks for one distance.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(7.8, 3.0))
+    fig, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
     axes[0].plot(curve[:80], color=color("rope"))
     up = np.arange(1, 80)[rises[:79]]
-    axes[0].plot(up, curve[up], ".", color=INK, ms=4, label="higher than before")
+    axes[0].plot(up, curve[up], ".", color=INK, ms=4, label="higher than\nthe step before")
     axes[0].legend(loc="upper right", fontsize=8)
-    mean, spread, x = random.mean(0), random.std(0), np.arange(len(distances))
-    axes[1].fill_between(x, mean - spread, mean + spread, color=color("rope"), alpha=0.25, lw=0)
-    axes[1].plot(x, mean, color=color("rope"))
-    axes[1].set_xticks(x[::3], [f"{n:,}" for n in distances[::3].tolist()])
+    mean, spread = random.mean(0), random.std(0)
+    band = {"color": color("rope"), "alpha": 0.25, "lw": 0}
+    axes[1].fill_between(distances, mean - spread, mean + spread, label="two thirds of draws", **band)
+    axes[1].plot(distances, mean, color=color("rope"), label="mean")
+    axes[1].set(xscale="log", ylim=(-2.2 * float(spread.max()), 2.2 * float(spread.max())))
+    axes[1].minorticks_off()
+    axes[1].legend(loc="upper center", fontsize=8, ncols=2, columnspacing=0.8, handlelength=1.2)
     axes[2].plot(peaked, color=color("rope"))
     wanted = int(peaked.argmax())
-    for ax, title in zip(axes, ("q = k = 1", "random q and k", f"k chosen for {wanted}"), strict=True):
+    titles = ("q = k = 1", "random q and k", f"k chosen for distance {wanted}")
+    for ax, title in zip(axes, titles, strict=True):
         ax.set(title=title, xlabel="distance (tokens)")
     axes[0].set_ylabel("logit, over its maximum")
     axes[1].set_ylabel("logit")
+    axes[2].set_ylabel("logit")
     axes[2].axvline(wanted, color=INK, lw=0.9)
     return Picture(
         fig,
@@ -441,30 +383,41 @@ def silent_bugs(cost: pd.DataFrame) -> Picture:
     )
 
 
-def what_where(distance: Tensor, rope: Mapping[float, Tensor], pope: Mapping[float, Tensor]) -> Picture:
-    """One term of the logit against distance: for several phases of RoPE left, channel values of PoPE right."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.1))
+def what_where(distance: Tensor, rope: Mapping[str, Tensor], pope: Mapping[str, Tensor]) -> Picture:
+    """A part of the logit against distance, one curve per content of the query; the first peak of each is marked.
+
+    Args:
+        distance: tokens from the key to the query.
+        rope, pope: what is said of the content -> the curve; the same contents, in the same order.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.0), layout="constrained")
     shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.85, len(rope)))
-    for ax, curves, title in zip(
-        axes, (rope, pope), ("RoPE: phase shifts the wave", "PoPE: size scales it"), strict=True
-    ):
+    titles = ("RoPE: one pair of channels", "PoPE: its first channel")
+    for ax, curves, title in zip(axes, (rope, pope), titles, strict=True):
         for (content, curve), shade in zip(curves.items(), shades, strict=True):
-            ax.plot(distance, curve, color=shade, label=signed(content, 1) if ax is axes[0] else None)
+            ax.plot(distance, curve, color=shade, label=content if ax is axes[0] else None)
+            ax.plot(distance[curve.argmax()], curve.max(), "o", color=shade, mec="white", ms=7)
         ax.set(title=title, xlabel="distance (tokens)")
     axes[0].set_ylabel("part of the logit")
-    fig.legend(title="phase (left),\nchannel (right)", loc="outside right center")
+    fig.legend(title="query channels", loc="outside right center")
     return Picture(
         fig,
         "04_what_where",
-        alt=f"Left: {len(rope)} equal waves shifted sideways by the phase of the content. Right: {len(pope)} waves "
-        "with the same peaks, scaled.",
-        caption=f"One pair of RoPE, its length held, for {len(rope)} phases; one channel of PoPE for as many values. "
-        "RoPE scales as well; PoPE has no phase to shift with.",
+        alt=f"Left: {len(rope)} waves of RoPE that differ in height and in the distance where they peak. Right: "
+        f"{len(pope)} waves of PoPE that differ in height only and all peak at distance {int(pope_peak(pope))}.",
+        caption="The same queries, key (1, 0). In RoPE the content sets height and peak (dots); in PoPE, without a "
+        "phase, only height.",
     )
 
 
+def pope_peak(curves: Mapping[str, Tensor]) -> int:
+    """The distance at which all curves peak (ValueError if they do not agree)."""
+    (where,) = {int(curve.argmax()) for curve in curves.values()}
+    return where
+
+
 def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor) -> Picture:
-    """Length by pair averaged over heads, and attention to the token before against the share of fast pairs.
+    """Norm by pair averaged over heads, and attention to the token before against the share of fast pairs.
 
     Args:
         share: (layers, heads, pairs), part of |q||k| in each pair; slow: (pairs,), which never finish a turn.
@@ -474,7 +427,7 @@ def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor
     mean, pairs = share.mean((0, 1)), share.shape[-1]
     axes[0].bar(range(pairs), 100 * mean, color=np.where(slow, color("rope"), "#bbbbbb"))
     axes[0].axhline(100 / pairs, color=INK, lw=0.9, ls=":")
-    axes[0].set(title="Where the length sits", xlabel="pair (fast to slow)", ylabel="part of |q||k| (%)")
+    axes[0].set(title="Where the norm sits", xlabel="pair (fast to slow)", ylabel="part of |q||k| (%)")
     axes[0].text(19.5, 12.5, "never finish\na turn", ha="right", color=color("rope"), fontsize=9)
     axes[0].text(0, 100 / pairs + 0.3, "even", fontsize=8, color=INK)
     x, y = 100 * fast_share.flatten(), 100 * previous.flatten()
@@ -488,21 +441,24 @@ def real_heads(share: Tensor, slow: Tensor, fast_share: Tensor, previous: Tensor
     return Picture(
         fig,
         "04_real_heads",
-        alt=f"Left: bars of length by pair in SmolLM2-135M-Instruct; the {int(slow.sum())} slow ones of {pairs} hold "
+        alt=f"Left: bars of norm by pair in SmolLM2-135M-Instruct; the {int(slow.sum())} slow ones of {pairs} hold "
         f"{100 * mean[slow].sum():.0f}%. Right: {len(x)} heads; those that look one back use the fast pairs more.",
-        caption="SmolLM2-135M-Instruct in 4 bits, recorded: most length sits in slow pairs; the heads that look one "
+        caption="SmolLM2-135M-Instruct in 4 bits, recorded: most of the norm sits in slow pairs; heads that look one "
         "back most use fast ones.",
     )
 
 
 def axial(seen: Mapping[tuple[int, int], Tensor]) -> Picture:
     """Logits over an image from several query patches, on one scale; the query is marked."""
-    fig, axes = plt.subplots(1, len(seen), figsize=(7.8, 2.9))
-    top = max(values.max().item() for values in seen.values())
+    fig, axes = plt.subplots(1, len(seen), figsize=(8, 2.8), layout="constrained")
+    top = max(values.abs().max().item() for values in seen.values())
     for ax, ((row, column), values) in zip(axes, seen.items(), strict=True):
-        matrix(ax, values, title=f"from ({row}, {column})", xlabel="column", ylabel="row", limit=top)
-        ax.plot(column, row, "s", mfc="none", mec="white", mew=2, ms=10)
+        title = f"query at row {row}, column {column}"
+        image = matrix(ax, values, xlabel="column", ylabel="row", limit=top)
+        ax.set_title(title, fontsize=9)
+        ax.plot(column, row, "s", mfc="none", mec="white", mew=2, ms=9)
         ax.set_aspect("equal")
+    fig.colorbar(image, ax=axes, shrink=0.85, label="logit")
     side = len(values)
     return Picture(
         fig,
@@ -510,65 +466,6 @@ def axial(seen: Mapping[tuple[int, int], Tensor]) -> Picture:
         alt=f"{len(seen)} {side} by {side} maps of logits; the same pattern of rows and columns moves with the query "
         "patch (square).",
         caption="One query, the same key in every patch: the pattern follows the query (square) in both axes.",
-    )
-
-
-def sections(period: Tensor, edges: Sequence[int], names: Sequence[str]) -> Picture:
-    """Periods of the pairs, one marker per axis. edges: first pair of each section, and the number of pairs."""
-    fig, ax = plt.subplots(figsize=(7.2, 3.0))
-    looks = (("#0173b2", "o"), ("#de8f05", "s"), ("#029e73", "^"))
-    for name, (shade, marker), low, high in zip(names, looks, edges, edges[1:], strict=False):
-        label = f"{name}: {period[low]:,.0f} to {period[high - 1]:,.0f}"
-        ax.plot(range(low, high), period[low:high], marker, color=shade, ms=4, label=label)
-    ax.set(yscale="log", xlabel="pair", ylabel="steps for one turn")
-    ax.minorticks_off()
-    ax.legend(title="follows, with periods")
-    spans = [
-        f"{name} {period[low]:,.0f} to {period[high - 1]:,.0f}"
-        for name, low, high in zip(names, edges, edges[1:], strict=False)
-    ]
-    return Picture(
-        fig,
-        "04_mrope",
-        alt=f"Periods of {len(period)} pairs on a log axis in {len(names)} groups, in steps for one turn: "
-        f"{_listed(spans)}.",
-        caption=f"M-RoPE's sections: {names[0]} gets the fast pairs, {names[-1]}s the slow ones.",
-    )
-
-
-def fading(distance: Tensor, curves: Mapping[str, Tensor], head_dim: int) -> Picture:
-    """Factors by distance, one line per pair, fast pairs first."""
-    fig, ax = plt.subplots(figsize=(7.2, 3.0))
-    looks = (("#d55e00", "-"), ("#0173b2", "--"), (INK, ":"))
-    for (name, curve), (shade, style) in zip(curves.items(), looks, strict=True):
-        ax.plot(distance, curve, color=shade, ls=style, label=name)
-    ax.set(xlabel="distance (tokens)", ylabel="factor on the pair", ylim=(0, 1.05))
-    ax.legend()
-    fast, *_, slow = curves.values()
-    return Picture(
-        fig,
-        "04_xpos",
-        alt=f"Factor by distance: over {int(distance[-1]):,} tokens the fastest pair falls to {fast[-1]:.2f}, "
-        f"the slowest to {slow[-1]:.2f}.",
-        caption=f"xPos with head_dim {head_dim}: fast pairs fade with distance, slow pairs stay.",
-    )
-
-
-def race(bands: Mapping[str, Band], live: Sequence[Result]) -> Picture:
-    """Loss against context length: the recorded bands by scheme, and what was trained here."""
-    settings = next(iter(bands.values())).settings
-    short, long = settings.train_len, settings.lengths[-1]
-    ends = {
-        scheme: f"{np.mean(bands[scheme].values(short)):.1f} to {np.mean(bands[scheme].values(long)):.1f}"
-        for scheme in ("rope", "pope")
-    }
-    return Picture(
-        plotting.race(list(bands.values()), live),
-        "04_race",
-        alt=f"Loss by context length, from {short} to {long} characters: RoPE rises from "
-        f"{ends['rope']}, PoPE from {ends['pope']}.",
-        caption="RoPE and PoPE train alike and part beyond the trained length (dashed)."
-        + " Open markers: trained here." * bool(live),
     )
 
 

@@ -107,8 +107,8 @@ def test_a_bias_that_needs_no_prepare_is_an_answer():
 
 def test_an_answer_may_write_into_what_it_is_given():
     """A rotation in place is a right answer, though it changes the very tensor that the check compares with."""
-    source = found("04")["4.1"]["solution"].replace("return torch.cat(", "x[:] = torch.cat(") + "\n    return x"
-    assert exercises.feedback("4.1", answer("04", source, "my_rope")) == "4.1 OK"
+    source = found("04")["4.1"]["solution"].replace("return ", "x[:] = ") + "\n    return x"
+    assert exercises.feedback("4.1", answer("04", source, "apply_rotary")) == "4.1 OK"
 
 
 def test_the_remark_under_the_solution_of_1_4():

@@ -62,7 +62,6 @@ EXEMPT = {  # (notebook, name) -> why no test runs it, and the cell whose assert
     ("02", "where_am_i"): (MEASURES, "where-am-i"),
     ("03", "at_64"): (READS, "fits-better"),
     ("03", "complaint"): ("it shows an error message, and computes no encoding", "wall"),
-    ("04", "last"): (READS, "race-figure"),
 }
 
 
@@ -461,12 +460,14 @@ def angles(position_ids, d, base):
     return angle.cos(), angle.sin()
 
 
-@covers("04", "frequencies", "rope", "rope_half")
+@covers("04", "frequencies", "rope", "rope_half", "rope_complex", "rotate_half")
 @pytest.mark.parametrize(("d", "base"), list(itertools.product(WIDTHS, BASES)))
 def test_rope_in_both_layouts(d, base):
     x = vectors(len(POSITIONS), d)
     same(get("04", "frequencies")(d, base), rope_frequencies(d, base))
-    for name, layout in (("rope", "interleaved"), ("rope_half", "half")):
+    first, second = x.chunk(2, -1)
+    same(get("04", "rotate_half")(x), torch.cat([-second, first], -1))
+    for name, layout in (("rope", "interleaved"), ("rope_half", "half"), ("rope_complex", "interleaved")):
         same(get("04", name)(x, POSITIONS, base), rotate_pairs(x, *angles(POSITIONS, d, base), layout))
 
 
@@ -478,17 +479,6 @@ def test_the_rotation_matrix(m):
     base = notebook("04")["base"]
     same(x @ R(m, 8).T, rope(x, torch.tensor([m]), base))
     same(R(m, 8) @ R(-m, 8), torch.eye(8, dtype=torch.float64))
-
-
-@covers("04", "partial_rope")
-@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
-def test_partial_rotation(fraction):
-    x = vectors(1, 1, len(POSITIONS), 16)
-    scheme = RoPE(16, base=notebook("04")["base"], rotary_fraction=fraction)
-    pos = POSITIONS[None]
-    expected, _ = scheme.rotate(x, x, scheme.prepare(pos, pos, None), 0)
-    found = get("04", "partial_rope")(x[0, 0], POSITIONS, fraction)
-    torch.testing.assert_close(found, expected[0, 0], rtol=0, atol=1e-6)  # helpers keep cos and sin in float32
 
 
 @covers("04", "axial_rope")
@@ -546,16 +536,30 @@ def test_one_pair_as_a_complex_number(bind):
         return torch.tensor([m * theta]).double().cos(), torch.tensor([m * theta]).double().sin()
 
     for m, n in itertools.product((0, 1, -4, 200), (0, 3, 77)):
-        turned = get("04", "turn")(q, m)
+        turned = complex(get("04", "turn")(q, m))
         same(torch.tensor([turned.real, turned.imag]).double(), pair(q, m), rtol=0, atol=1e-6)
         assert get("04", "logit")(m, n) == pytest.approx(float(pair(q, m) @ pair(k, n)), abs=1e-6)
+
+
+@covers("04", "last_token_looks")
+@pytest.mark.parametrize("at", [None, 0, 1000])
+def test_what_the_last_token_looks_at(at, bind):
+    words, d = ["a", "b", "a", "c"], 8
+    known, Wq, Wk = dict(zip("abc", vectors(3, d), strict=True)), vectors(d, d, seed=1), vectors(d, d, seed=2)
+    bind("04", vectors=known, Wq=Wq, Wk=Wk, head_dim=d)
+    x = torch.stack([known[word] for word in words])
+    q, k, ids = x @ Wq.T, x @ Wk.T, None
+    if at is not None:
+        ids = torch.arange(4) + at
+        q, k = (rotate_pairs(z, *angles(ids, d, notebook("04")["base"]), "interleaved") for z in (q, k))
+    same(get("04", "last_token_looks")(words, ids), sdpa(q, k, torch.eye(4).double())[-1])
 
 
 @covers("04", "dot")
 def test_dots_at_many_positions(bind):
     q, k, base = vectors(9, 8), vectors(9, 8, seed=1), notebook("04")["base"]
     m, n = integers(100_000, 9), integers(100_000, 9, seed=1)
-    bind("04", q=q, k=k)
+    bind("04", queries=q, keys=k)
     turned = [rotate_pairs(x, *angles(at, 8, base), "interleaved") for x, at in ((q, m), (k, n))]
     same(get("04", "dot")(m, n), (turned[0] * turned[1]).sum(-1))
 
@@ -640,55 +644,27 @@ def test_the_buffer_that_loses_its_digits(position):
         assert get("04", "error")(module, position) == pytest.approx(off, rel=1e-9)
 
 
-@covers("04", "change")
+@covers("04", "change_when_moved", "turned")
 def test_rounded_positions_break_the_relative_property_and_rounded_frequencies_do_not(bind):
+    x, theta = vectors(5, 128), rope_frequencies(128)
+    angle = 77 * theta
+    expected = torch.view_as_complex(rotate_pairs(x, angle.cos(), angle.sin(), "interleaved").view(5, 64, 2))
+    same(get("04", "turned")(x, torch.tensor(77.0), theta), expected)
     bind("04", pairs=torch.randn(2, 50, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
-    change, theta = get("04", "change"), rope_frequencies(128)
+    change = get("04", "change_when_moved")
     assert change(theta, torch.int64) < 1e-6 and change(theta.bfloat16().double(), torch.int64) < 1e-6
     assert change(theta, torch.bfloat16) > 1
     assert change(theta, torch.bfloat16, moves=(0,)) == 0 == change(0 * theta, torch.bfloat16)
-
-
-RELATIVE = ("rope", "pope", "alibi", "t5", "shaw")
-
-
-@covers("04", "left_padding", "packing", "decoding")
-@pytest.mark.parametrize("name", [*RELATIVE, "sinusoidal", "learned"])
-def test_silent_bugs_cost_what_the_scheme_says(name):
-    """Who pays for which bug. That the right way costs nothing, each function asserts itself."""
-    model = text_model(name)
-    bugs = ("left_padding", "packing", "decoding")
-    cost = {bug: value for run in bugs for bug, value in get("04", run)(model).items()}
-    shifted = ("left padding: no position_ids", "packed: no position_ids")  # all positions move together
-    for bug, value in cost.items():
-        free = bug in shifted and name in RELATIVE
-        assert (abs(value) < 1e-5) if free else (abs(value) > 2e-4), f"{bug}: {value}"
-    assert len(cost) == 7
-
-    text, half = corpus.excerpt(), torch.arange(32)  # the same bugs in one forward pass, without a cache
-
-    def loss(ids, targets, **kwargs):
-        with torch.no_grad():
-            return F.cross_entropy(model(ids, **kwargs)[:, -32:].transpose(1, 2), targets[:, -32:]).item()
-
-    right = loss(text[:, :64], text[:, 1:])
-    for bug, new in (("every new token at 0", 0 * half), ("a gap of 24", half + 32 + 24)):
-        wrong = loss(text[:, :64], text[:, 1:], position_ids=torch.cat([half, new])[None])
-        assert cost[f"decoding: {bug}"] == pytest.approx(wrong - right, abs=1e-5)
-    first, second = text[:48], text[48:]
-    together = loss(torch.cat([first[:, :32], second[:, :32]], 1), second[:, 1:33])
-    alone = loss(second[:, :32], second[:, 1:33])
-    assert cost["packed: neither"] == pytest.approx(together - alone, abs=1e-5)
 
 
 @covers("04", "batch_matters")
 @pytest.mark.parametrize("name", ["rope", "alibi", "sinusoidal"])
 def test_batch_matters_if_the_mask_or_the_positions_are_wrong(name):
     model, ids, other = text_model(name), integers(20, 3, 9), integers(20, 3, 4, seed=1)
-    batch, where = torch.cat([other, ids], 1), slice(4, None)
+    batch = torch.cat([other, ids], 1)
     mask = torch.arange(13).expand(3, -1) >= 4
     right = (torch.arange(13) - 4).clamp(min=0)[None]
-    matters = functools.partial(get("04", "batch_matters"), model, ids, batch, where)
+    matters = functools.partial(get("04", "batch_matters"), model, ids, batch, 4)
     assert not matters(attention_mask=mask, position_ids=right)
     assert matters(position_ids=right)  # no mask
     assert matters(attention_mask=mask) == (name == "sinusoidal")  # no positions: only an absolute scheme minds
@@ -697,7 +673,7 @@ def test_batch_matters_if_the_mask_or_the_positions_are_wrong(name):
 @covers("04", "preferred_distance")
 @pytest.mark.parametrize("back", [0, 1, 4, 19])
 def test_a_phase_asks_for_a_distance(back, bind):
-    bind("04", seats=torch.arange(20), random=torch.Generator().manual_seed(0))
+    bind("04", rng=torch.Generator().manual_seed(0))
     phase = back * pope_frequencies(16, notebook("04")["base"])
     assert [get("04", "preferred_distance")(phase) for _ in range(20)] == [back] * 20
 
@@ -707,19 +683,21 @@ def test_a_phase_asks_for_a_distance(back, bind):
 def test_a_map_of_logits_is_that_of_helpers(row, column, bind):
     side, d = 5, 8
     q, keys = vectors(1, d), vectors(side * side, d, seed=1)
-    bind("04", q=q, keys=keys, side=side)
+    grid = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    bind("04", patch=q, same_key=keys, side=side, rows=grid[:, 0], columns=grid[:, 1])
     scheme, here = AxialRoPE(d, base=100.0), torch.tensor([[[row, column]]])
-    turned, _ = scheme.rotate(q[None, None], keys[None, None], scheme.prepare(here, here, None), 0)
-    close(get("04", "seen_from")(row, column), (turned[0, 0] @ keys.T).view(side, side))
+    state = scheme.prepare(here, grid[None], None)
+    a, b = scheme.rotate(q[None, None], keys[None, None], state, 0)
+    close(get("04", "seen_from")(row, column), (a @ b.mT)[0, 0].view(side, side))
 
 
 @covers("04", "xpos_logits")
 @pytest.mark.parametrize("shift", [0, 900])
 def test_logits_of_xpos_at_any_start(shift, bind):
-    q, k = vectors(20, 16), vectors(20, 16, seed=1)
-    bind("04", q=q, k=k, seats=torch.arange(20))
-    scheme, pos = XPos(16, layout="interleaved"), positions(20)
-    a, b = scheme.rotate(q[None, None], k[None, None], scheme.prepare(pos, pos, None), 0)
+    x = vectors(12, 16)
+    bind("04", x=x)
+    scheme, pos = XPos(16, layout="interleaved"), positions(12)
+    a, b = scheme.rotate(x[None, None], x[None, None], scheme.prepare(pos, pos, None), 0)
     close(get("04", "xpos_logits")(shift), (a @ b.mT)[0, 0])
 
 
@@ -940,12 +918,6 @@ def at(rope):
     return lambda x, m: rope(x, torch.as_tensor(m), 10_000.0)
 
 
-def partial_pairs(rope) -> torch.Tensor:
-    """Frequencies read off a partial rotation of 64 channels: where does position 1 turn each unit vector?"""
-    turned = rope(torch.eye(64).double()[:, None], torch.tensor([1]), 0.25)[:8, 0]
-    return torch.atan2(turned[:, 8:16].diagonal(), turned[:, :8].diagonal())
-
-
 def polar_frequencies(pope):
     def read(d):
         x, y = pope(torch.zeros(1, d), torch.tensor([1]))[0].chunk(2)
@@ -1020,7 +992,6 @@ RIGHT = [
         "RoPE rotates key and value", "04", "attend",
         lambda f, bind: lambda shift: f(*(vectors(12, D, seed=n) for n in range(3)), torch.arange(12) + shift),
     ),
-    ("partial rotation with denominator head_dim", "04", "partial_rope", lambda f, bind: lambda: partial_pairs(f)),
     ("positions made in bfloat16", "04", "rope", lambda f, bind: at(f)),
     ("positions made in bfloat16", "04", "rope_half", lambda f, bind: at(f)),
     ("frequencies kept in bfloat16", "02", "frequencies", lambda f, bind: lambda d: f(d, 10_000.0)),

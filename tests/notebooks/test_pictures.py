@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,7 +11,6 @@ import torch
 from helpers import display, facts
 from helpers.pictures import nb04, nb06
 from helpers.plotting import heatmap, signed
-from tests.notebook_code import code, tree
 
 
 @pytest.fixture(autouse=True)
@@ -56,27 +53,15 @@ def test_a_heat_map_is_seaborns_without_its_drawings(monkeypatch):
     assert np.array_equal(pixels(heatmap), expected) and len(drawn) == 1
 
 
-@pytest.mark.parametrize("number", ["04"])
-def test_a_notebook_shows_each_picture_in_one_line(number):
-    """The notebooks whose pictures bring their words; the others join when they are rewritten."""
-    calls = [
-        node for cell in code(number) for node in ast.walk(tree(cell))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "show"
-    ]  # fmt: skip
-    assert len(calls) > 10
-    for call in calls:
-        assert len(call.args) == 1 and not call.keywords, ast.unparse(call)
-        assert ast.unparse(call.args[0]).startswith(f"pictures.nb{number}."), ast.unparse(call)
-        assert call.lineno == call.end_lineno
-
-
 @pytest.mark.parametrize(("theta", "q", "k"), [(0.4, np.exp(-0.3j), 0.8 * np.exp(0.2j)), (0.1, 1j, -1 + 0.2j)])
 def test_the_rotating_pair_states_its_own_angle_and_logit(theta, q, k):
     product = q * np.conj(k) * np.exp(3j * theta)  # the two stand three positions apart
-    picture = nb04.rotating_pair(q, k, theta, m=5, n=2, shifts=(0, 3))
-    assert f"at {np.degrees(np.angle(product)) % 360:.0f} degrees" in picture.alt
-    assert "moved by 0 and 3" in picture.alt and f"logit at {product.real:+.2f}." in picture.alt
+    picture = nb04.rotating_pair(q, k, theta, m=5, n=2, shift=3)
+    between = np.degrees(np.angle(product))
+    assert f"at {between:.0f} degrees" in picture.alt
+    assert "moved by 3" in picture.alt and f"logit at {product.real:+.2f}." in picture.alt
     assert texts(picture).count(f"logit {product.real:+.2f}") == 2
+    assert {r"$5\,\theta$", r"$2\,\theta$", r"$8\,\theta$"} <= set(texts(picture))
 
 
 def costs(noise: float) -> pd.DataFrame:
@@ -101,11 +86,11 @@ def test_freezing_says_how_far_texts_are_apart():
 
 
 def test_the_peak_and_the_collision_are_read_from_the_data():
-    curve, distances = torch.linspace(1, 0.5, 80), torch.arange(10)
+    curve, distances = torch.linspace(1, 0.5, 80), torch.arange(1, 11)
     peaked = torch.zeros(60)
     peaked[23] = 1
     picture = nb04.decay_limits(curve, torch.diff(curve) > 0, distances, torch.randn(50, 10), peaked)
-    assert "a peak at 23" in picture.alt and "k chosen for 23" in texts(picture)
+    assert "a peak at 23" in picture.alt and "k chosen for distance 23" in texts(picture)
     assert "diagonal at 257" in nb04.rounded_positions([0, 64], [1.8, 1.8], [1.8, 2.4], 2.4).alt
 
 
