@@ -81,6 +81,9 @@ _h = model.token_embedding(ids) + sinusoidal_table(torch.arange(64), 64)
 assert torch.allclose(x_part + p_part, layer.norm1(_h), atol=1e-5), "the norm of a sum in two parts"
 assert (sizes["position-position"] > 1.05 * sizes.drop(columns="position-position").max(axis=1)).all(), "in all heads"
 assert sizes["position-position"].min() > 1.3 and sizes.drop(columns="position-position").max().max() < 1.4, "sizes"
+for _head in heads:
+    _term = _head["position-position"].mean(0).masked_fill(torch.ones(64, 64, dtype=torch.bool).triu(1), -math.inf)
+    assert (torch.arange(64) - _term.argmax(1)).max() <= 8, "highest at the diagonal or close to it"
 
 # ---- guaranteed is not learned
 if usual:
