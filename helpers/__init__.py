@@ -6,10 +6,11 @@
 * ``model``: attention, block, causal language model, encoder, cache. Knows the contract, not the schemes.
 * ``corpus``, ``race``: text, training, read-out, recorded results. ``record`` runs the race in several processes or on
   a cluster. ``studies``: one file per recorded experiment.
-* ``pretrained``: real weights, found, verified, read and measured.
+* ``pretrained``: real weights, found, verified, read and measured. ``explain``: what a config.json says of positions.
 * ``display`` (``start``, ``show``), ``knobs`` (what each parameter of a notebook may be), ``plotting`` (the look,
   shared pictures), ``pictures`` (those of one notebook per file), ``facts`` (what a picture shows, kept inside its
-  PNG): plumbing, nothing that is taught.
+  PNG), ``guess`` (what the reader wrote down, beside the measurement): plumbing, nothing that is taught.
+* ``explore``: the pictures that move, one Python and one JavaScript file each. ``check_encoding``: a file to copy.
 * ``exercises``, ``scorecard``, ``sources`` with ``data/``: checks, and what they check against. ``dials``: what the
   verdicts of claims were tried on, from the recorded tables.
 """

@@ -154,7 +154,7 @@ HOSTED = """\
 NOT_HOSTED = """\
 - **Binder and Colab** find a repository on GitHub by its address. Their badges appear here and in the notebooks once
   `project.json` names owner and repository ([CONTRIBUTING](CONTRIBUTING.md#release))."""
-LOCALLY = "- **Locally**, `python3 tasks.py lab`. Some figures become interactive when the mouse enters them."
+LOCALLY = "- **Locally**, `python3 tasks.py lab`. Two pictures in every notebook move there, by mouse or keyboard."
 
 
 def readme_blocks(project: Project) -> dict[str, str]:

@@ -243,6 +243,8 @@ def test_markdown_survives_github(path):
                 f"cell {cell['id']}: one row of aligned a line"
             )
         prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
+        for line in re.findall(r"(?m)^ *<!--.*$", prose):
+            assert re.fullmatch(r" *<!-- /?nav -->", line), f"cell {cell['id']}: Markdown behind <!-- is not rendered"
         assert prose.count("<details>") == prose.count("</details>") == prose.count("</summary>"), cell["id"]
         assert not re.search(r"</summary>(?!\n[ \t]*\n)", prose), f"cell {cell['id']}: blank line after </summary>"
         assert prose.replace(r"\$", "").count("$$") % 2 == 0, f"cell {cell['id']}: an open $$"
