@@ -268,6 +268,11 @@ def lab(tmp_path):
     quiet = {name: value for name, value in os.environ.items() if name not in ("COURSE_STATIC", "MPLBACKEND")}
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen(command, cwd=tmp_path, env={**quiet, **home}, stdout=log, stderr=log)
+    for _ in range(240):
+        with socket.socket() as knock:
+            if knock.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.5)
     yield f"http://127.0.0.1:{port}/lab/tree/small.ipynb?token=t", path
     server.terminate()
     server.wait(30)
@@ -277,13 +282,8 @@ def test_jupyterlab_shows_the_live_version_and_saves_no_widget_state(lab, progra
     address, path = lab
     page = browser.Page(program, 1200, 1000)
     try:
-        for _ in range(120):
-            try:
-                page.open(address)
-                page.until("window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length === 3", 5)
-                break
-            except TimeoutError:
-                time.sleep(1)
+        page.open(address)
+        page.until("window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length === 3", 180)
         page.until("window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", 90)
         page.problems.clear()  # what the server has no answer to while it starts
         page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")

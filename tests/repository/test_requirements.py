@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-CARD = {"numpy", "torch", "matplotlib", "seaborn", "plotly", "jupyter", "nbval", "papermill"}
+CARD = {"numpy", "torch", "matplotlib", "seaborn", "plotly", "anywidget", "jupyter", "nbval", "papermill"}
 PYTHONS = [f"3.{minor}.9" for minor in range(tasks.PYTHONS[0][1], tasks.PYTHONS[1][1] + 1)]
 SYSTEMS = {
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
