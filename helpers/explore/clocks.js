@@ -37,7 +37,7 @@ const R = 44, SIDE = 104; // radius of a clock, and of its panel
 function render({ model, el }) {
   const { figure, get, set, say, run } = stage({ model, el, label: "A row of the sinusoidal table as clocks" });
   const clocks = range(MOST).map((i) => {
-    const plot = panel(figure, { width: SIDE, height: SIDE + 38, label: `clock ${i}`, basis: 104, most: 120 });
+    const plot = panel(figure, { width: SIDE, height: SIDE + 38, label: `clock ${i}`, basis: 104, most: 104 });
     const place = (position) => {
       const angle = position * frequencies(get("width"), get("base"))[i];
       return [SIDE / 2 + R * Math.sin(angle), SIDE / 2 - R * Math.cos(angle)];
@@ -79,8 +79,8 @@ function render({ model, el }) {
     strip(row, tips.flat());
     const [other, apart] = nearest(position, width, base);
     say(
-      `Position ${position}: hand 0 has turned ${fixed(position / turns[0])} times, hand ${turns.length - 1} ` +
-      `${fixed(position / turns.at(-1), 3)} times. Of all positions to 1,000, ${fixed(other, 0)} has the nearest row: ${fixed(apart)} away.`,
+      `Position ${position}: the first hand has turned ${fixed(position / turns[0])} times, ` +
+      `the last ${fixed(position / turns.at(-1), 3)} times. Of all positions to 1,000, ${fixed(other, 0)} has the nearest row: ${fixed(apart)} away.`,
     );
   });
 }
