@@ -291,6 +291,58 @@ def test_a_share_of_one_and_a_layout_that_the_file_turns_off():
     assert from_config(cohere).layout == "interleaved"
 
 
+def test_a_proportional_file_with_a_factor_is_also_slowed_by_it():
+    rope = {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}
+    plain, slowed = (from_config({**LLAMA, "rope_parameters": rope | more}) for more in ({}, {"factor": 4.0}))
+    assert torch.allclose(slowed.inv_freq, plain.inv_freq / 4) and plain.inv_freq[0] == 1
+
+
+def test_sets_that_no_layer_uses_are_left_out():
+    sets = {t: {"rope_type": "default", "rope_theta": 1e4} for t in ("sliding_attention", "full_attention")}
+    text = {**LLAMA, "rope_parameters": sets}
+    assert list(rotary_sets({**text, "layer_types": ["full_attention"] * 2})) == ["full_attention"]
+    with pytest.raises(ValueError, match="full_attention=3: no key of kind"):
+        from_config({**LLAMA, "rope_theta": None, "rope_parameters": {**sets["full_attention"], "full_attention": 3}})
+
+
+def test_layers_are_alike_whatever_the_order_of_their_keys():
+    one = {"rope_type": "default", "rope_theta": 1e4}
+    sets = {"sliding_attention": one, "full_attention": dict(reversed(one.items()))}
+    text = {
+        **LLAMA,
+        "rope_theta": None,
+        "rope_parameters": sets,
+        "layer_types": ["sliding_attention", "full_attention"],
+    }
+    assert from_config(text).base == 1e4  # no layer_type asked for
+
+
+def test_the_outer_part_may_say_what_the_inner_one_leaves_out():
+    inner = {key: each for key, each in LLAMA.items() if key != "rope_theta"}
+    with pytest.raises(ValueError, match="rope_theta"):  # of another model, the tower of pictures: not taken over
+        from_config({"rope_theta": 5e5, "text_config": {**inner, "model_type": "qwen2"}})
+    assert from_config({"rope_theta": None, "text_config": LLAMA}).base == 1e6
+
+
+def test_scales_are_those_of_the_family_that_has_the_key():
+    assert from_config({**LLAMA, "model_type": "granite"}).scale is None
+    assert from_config({**LLAMA, "attention_multiplier": 0.5}).scale is None
+    latent = {**published("deepseek-v3"), "rope_scaling": None, "rope_parameters": None}
+    assert from_config(latent).scale is None
+    both = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0}
+    assert from_config({**LLAMA, "rope_scaling": both}).scale is None  # the whole head turns: cos and sin have it
+
+
+def test_the_edges_of_what_is_accepted():
+    assert from_config({**LLAMA, "rope_theta": 1.5}).base == 1.5
+    narrow = {**LLAMA, "head_dim": 16, "partial_rotary_factor": 0.25}
+    assert from_config(narrow).rotary_dim == 4
+    with pytest.raises(ValueError, match="rotary_dim=2"):
+        from_config({**narrow, "partial_rotary_factor": 0.125})
+    codegen = {"model_type": "codegen", "n_embd": 1024, "n_head": 16, "rotary_dim": 32}
+    assert from_config(codegen).base == 10_000 and from_config(codegen).layout == "interleaved"
+
+
 def test_what_was_read_is_not_changed_by_accident():
     with pytest.raises(AttributeError):
         from_config(LLAMA).base = 5.0

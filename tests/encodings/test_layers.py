@@ -484,3 +484,14 @@ def test_temperature_of_llama_4_at_position_100000():
     assert position_temperature(torch.tensor([-7, -1]), 0.1, 2).tolist() == [1.0, 1.0]
     far = torch.tensor([2**24 + 1, 2**24 + 2])  # float32 takes the two for one position
     assert position_temperature(far, 1.0, 2**24 + 2).diff().item() == pytest.approx(math.log(2))
+
+
+def test_scales_of_the_parts_of_a_mixture():
+    """One that all parts state is the mixture's; with several, or none, the model divides by the root of head_dim."""
+    alike = [RoPE(8, scale=0.5), RoPE(8, 500.0, scale=0.5)]
+    assert PerLayer(alike).scale == 0.5 and PerLayer([RoPE(8), RoPE(8, 500.0)]).scale is None
+    assert PerLayer([RoPE(8, scale=0.5), RoPE(8, scale=0.25)]).scale is None
+
+
+def test_a_temperature_that_steps_at_every_token_starts_at_one():
+    assert position_temperature(torch.tensor([[0, 1]]), 1.0, 1).tolist()[0] == pytest.approx([1, 1 + math.log(2)])
