@@ -54,27 +54,27 @@ def mask_leak(
         first: "the same word" or "another word".
         causal: the mask, "causal" or "none".
         pull: logit of the first word above all others, if it is another one, -3 to 3.
-        position: the row that is read out, from 1; beyond the last word, the last. Dragged in the live version.
+        position: the row that is read out, from 0; beyond the last word, the last. Dragged in the live version.
 
     Raises:
         ValueError: if a dial cannot stand there, or ``position`` is not among 16 words.
     """
     state = checked(DIALS, words=words, first=first, causal=causal, pull=pull, position=position)
-    Slider("position", "position", 1, DIALS[0].high).check(position)
-    state["position"] = position = min(position, words)
+    Slider("position", "position", 0, DIALS[0].high - 1).check(position)
+    state["position"] = position = min(position, words - 1)
     seen, share = weights(words, first, causal, pull).numpy(), shares(words, first, causal, pull)
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(8, 1.3 + 0.24 * words), sharey=True, width_ratios=(1, 1.2), layout="constrained"
     )
     hidden = np.where(seen > 0, seen, np.nan)
     image = left.imshow(
-        hidden, cmap="cividis", vmin=0, vmax=1, aspect="auto", extent=(0.5, words + 0.5, words + 0.5, 0.5)
+        hidden, cmap="cividis", vmin=0, vmax=1, aspect="auto", extent=(-0.5, words - 0.5, words - 0.5, -0.5)
     )
     left.set(xlabel="key position", ylabel="query position", title="Attention weights")
-    left.set_xticks(range(1, words + 1, 1 + words // 10))
+    left.set_xticks(range(0, words, 1 + words // 10))
     left.grid(False)
     fig.colorbar(image, ax=left, shrink=0.9).outline.set_visible(False)
-    rows = np.arange(1, words + 1)
+    rows = np.arange(words)
     right.barh(rows, share, color=ACCENT, label="first word")
     right.barh(rows, 1 - np.array(share), left=share, color="#d9e4ec", label="all other words")
     for row, value in zip(rows, share, strict=True):
