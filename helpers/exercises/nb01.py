@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ def undo(answer) -> str | None:
         back = np.asarray(back)
         if back.shape != (n,):
             return f"an order of {n} positions needs {n} entries; yours has shape {back.shape}."
+        if back.dtype.kind not in "iu":
+            return "positions are whole numbers: x[order][back] takes no others."
+        if back.max() >= n or back.min() < -n:
+            return f"positions are counted from 0, so {n} of them end at {n - 1}."
         if (order[back] == np.arange(n)).all():
             continue
         if (back == order).all():
@@ -54,10 +59,13 @@ _MISSED = {
 
 
 def bags(answer) -> str | None:
-    """The letters of the questions that shares of letters decide: a set, a list, a tuple, or one text."""
+    """The letters of the questions that shares of letters decide: one text, several, or a table of True and False."""
+    if isinstance(answer, Mapping):
+        answer = [letter for letter, yes in answer.items() if yes or untouched(yes)]
     if not isinstance(answer, str) and any(untouched(letter) for letter in answer):
         return todo
-    given = re.findall(r"\w", answer.lower()) if isinstance(answer, str) else [str(x).strip().lower() for x in answer]
+    said = answer if isinstance(answer, str) else " ".join(map(str, answer))
+    given = re.findall(r"\w", re.sub(r"\band\b", " ", said.lower()))
     if not given:
         return "write the letters of the questions, as in {'b', 'e'}."
     unknown = sorted(set(given) - set("abcdefg"))
@@ -89,11 +97,12 @@ def _told_apart(allowed: np.ndarray) -> int:
 
 
 def cheapest(answer) -> str | None:
-    """A mask (5, 5) of six look-ups that tells all 60 orders apart: boolean, of 0 and 1, or of 0 and minus infinity."""
+    """A mask (5, 5) of six look-ups that tells all 60 orders apart: boolean, of 0 and 1, or of 0 and minus a lot."""
     mask = np.array(answer.tolist() if isinstance(answer, torch.Tensor) else answer, dtype=float)
+    mask = mask[0, 0] if mask.shape == (1, 1, 5, 5) else mask
     if mask.shape != (5, 5):
         return f"the mask has one row per query and one column per key, (5, 5); yours has the shape {mask.shape}."
-    mask = np.isfinite(mask) if np.isneginf(mask).any() else mask
+    mask = mask > -1e4 if (mask <= -1e4).any() else mask  # what is added to logits: 0 where a query may look
     if not np.isin(mask, (0, 1)).all():
         return "a mask holds True and False, or 1 and 0."
     allowed = mask.astype(bool)
@@ -106,7 +115,7 @@ def cheapest(answer) -> str | None:
     if allowed.all():
         return "every word sees every other: this is plain self-attention, 1 of 60."
     if (allowed == np.tri(5, dtype=bool)).all():
-        return "this is the causal mask: all 60, for 15 look-ups. Much fewer will do."
+        return "this is the causal mask: all 60, for 15 look-ups. Far fewer will do."
     if told == 60:
         return f"all 60 orders, with {used} look-ups. Fewer will do."
     if (allowed == np.eye(5, dtype=bool)).all():
@@ -136,15 +145,14 @@ def _sees_distances_only(encoding: Encoding, state) -> bool:
     return torch.allclose(bias[..., 1:, 1:], bias[..., :-1, :-1], atol=1e-5)
 
 
-def _hides_the_future(encoding: Encoding, state) -> bool:
-    """Whether the bias is a causal mask, one that hides all that lies ahead."""
+def _hidden(encoding: Encoding, state) -> np.ndarray:
+    """Which of five keys the bias hides from which query, in any head: boolean (5, 5)."""
     q = torch.linspace(-1, 1, 8, dtype=torch.float64).expand(1, 4, 5, 8)
     bias = encoding.bias(q, q, state, 0)
     if bias is None:
-        return False
+        return np.zeros((5, 5), dtype=bool)
     bias = torch.as_tensor(bias).double().expand(1, 4, 5, 5)
-    ahead = torch.ones(5, 5, dtype=torch.bool).triu(1)
-    return bool((bias[..., ahead] < -1e4).all() and (bias[..., ~ahead] > -1e4).all())
+    return (bias < -1e4).any(1)[0].numpy()
 
 
 def own_encoding(answer: type[Encoding]) -> str | None:
@@ -182,8 +190,11 @@ def own_encoding(answer: type[Encoding]) -> str | None:
                 "you add the same number to every channel, and LayerNorm subtracts exactly that: nothing gets through."
             )
         return "this uses door 1; the exercise asks for door 3, so override `bias` and leave `embed` alone."
-    if _hides_the_future(encoding, state):
+    hidden = _hidden(encoding, state)
+    if (hidden == ~np.tri(5, dtype=bool)).all():
         return "this is the causal mask, and the encoder is to stay bidirectional: leave every word in sight."
+    if hidden.any():
+        return "this hides words from each other, and the encoder is to stay bidirectional: leave every word in sight."
     told = scorecard.orders_told_apart(encoding)
     if told == 1:
         return (
@@ -218,9 +229,14 @@ class _Symmetric(Encoding):
 
 def twin(answer) -> str | None:
     """An order of the five positions of the sentence that the symmetric bias cannot tell from the original."""
-    order = list(answer)
+    order = [int(digit) for digit in re.findall(r"\d", answer)] if isinstance(answer, str) else list(answer)
     if any(untouched(place) for place in order):
         return todo
+    if any(isinstance(place, str) for place in order) or not order:
+        return "write the positions as numbers, as in [0, 4, 2, 3, 1]."
+    order = [int(place) if place == int(place) else place for place in order]
+    if sorted(order) == [1, 2, 3, 4, 5]:
+        return "positions are counted from 0: an order names each of the positions 0 to 4 once."
     if sorted(order) != [0, 1, 2, 3, 4]:
         return "an order names each of the positions 0 to 4 once."
     words = scorecard.SENTENCE.split()
@@ -248,6 +264,8 @@ MISTAKES = {
         "backwards": "def answer(order):\n    return order[::-1]",
         "needs 5 entries": "def answer(order):\n    return order[:2]",
         "For each old position": "def answer(order):\n    return list(range(len(order)))",
+        "counted from 0": "def answer(order):\n    return [order.index(i) + 1 for i in range(len(order))]",
+        "whole numbers": "def answer(order):\n    return np.argsort(order) / 1",
         "needs 6 entries": "def answer(order):\n    return [order.index(i) for i in range(5)]",
     },
     "1.2": {
@@ -256,6 +274,8 @@ MISTAKES = {
         "shares, not counts": "answer = 'acdf'",
         "is a palindrome": "answer = ('a', 'c', 'e', 'f')",
         "side by side": "answer = {'a', 'c', 'f', 'g'}",
+        "'1' is none": "answer = [1, 3, 6]",
+        "flips": "answer = {'a': True, 'b': True, 'c': True, 'f': True}",
         "any C has a share": "answer = {'a', 'f'}",
         "all of the share": "answer = {'a', 'c'}",
         "none of the letters": "answer = {'a', 'c', 'h'}",
@@ -268,6 +288,7 @@ MISTAKES = {
         "its own mirror image": "answer = [[abs(i - j) < 2 for i in range(5)] for j in range(5)]",
         "Two numbers must agree": "answer = np.eye(5)[[0, 0, 0, 1, 2]]",
         "with 9 look-ups": "answer = np.eye(5) + np.eye(5, k=-1)",
+        "with 19 look-ups": "answer = 1 - np.eye(5)[[0, 0, 2, 0, 1]] - np.eye(5)[[3]] * np.eye(5)[:, [2]]",
         "told apart, with 10": "answer = np.eye(5) + np.roll(np.eye(5), 1, 0)",
         "one row per query": "answer = [1, 1, 1, 1, 2]",
     },
@@ -277,6 +298,9 @@ MISTAKES = {
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "the causal mask": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -1e9 * (self.distance(q_pos, k_pos) > 0).double()[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "hides words": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -1e9 * (self.distance(q_pos, k_pos) < 0).double()[:, None]\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "LayerNorm": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return q_pos[..., None] / 16\n"
@@ -315,5 +339,7 @@ MISTAKES = {
         "same sentence": "answer = [3, 1, 2, 0, 4]",
         "keeps every distance": "answer = [0, 4, 2, 3, 1]",
         "each of the positions": "answer = [4, 3, 2, 1, 1]",
+        "counted from 0": "answer = [5, 4, 3, 2, 1]",
+        "as numbers": "answer = 'mouse the chased cat the'.split()",
     },
 }
