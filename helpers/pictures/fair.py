@@ -20,7 +20,13 @@ SMALL = {"fontsize": 8, "ha": "center", "va": "top"}
 LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
-def lap(name: str, bands: Sequence[Band], live: Sequence[Result], distances: Sequence[int]) -> Picture:
+def lap(
+    name: str,
+    bands: Sequence[Band],
+    live: Sequence[Result],
+    distances: Sequence[int],
+    marks: Mapping[str, float] | None = None,
+) -> Picture:
     """One lap of the race: loss by length of context, and recall by distance.
 
     Args:
@@ -28,6 +34,7 @@ def lap(name: str, bands: Sequence[Band], live: Sequence[Result], distances: Seq
         bands: recorded contenders: the shade spans the seeds, the line is their mean.
         live: what was trained here: large open markers.
         distances: tokens from the marker to the question, one per depth, in windows of the longest length.
+        marks: losses to compare with, as words -> nats per character: thin lines, which the axis takes in.
     """
     own = bands[0].settings
     short, far = own.lengths[0], own.lengths[-1]
@@ -48,6 +55,11 @@ def lap(name: str, bands: Sequence[Band], live: Sequence[Result], distances: Seq
         ax.axvline(short, color=MUTED, lw=0.9, ls="--", zorder=0)
         ax.set_xscale("log", base=2)
         ax.minorticks_off()
+    for words, loss in (marks or {}).items():
+        left.axhline(loss, color=MUTED, lw=0.9, ls=":", zorder=0)
+        left.annotate(words, (far, loss), (0, 3), textcoords="offset points", ha="right", fontsize=8.5, color=INK)
+    if marks:
+        left.margins(y=0.12)
     left.set_xticks(own.lengths, [str(n) for n in own.lengths])
     right.set_xticks(ticks := [2**n for n in range(5, 10)], [str(t) for t in ticks])
     right.axhline(100 / own.markers, color=MUTED, lw=0.9, ls="--", zorder=0)
@@ -57,10 +69,11 @@ def lap(name: str, bands: Sequence[Band], live: Sequence[Result], distances: Seq
     losses = "; ".join(
         f"{label(band.name.partition('[')[0])} {band.center(short):.1f} and {band.center(far):.1f}" for band in bands
     )
+    compared = "".join(f"To compare, {words}: {loss:.2f}. " for words, loss in (marks or {}).items())
     return Picture(
         fig,
         name,
-        alt=f"Loss in windows of {short} and of {far}: {losses}. Beside it, recall at {far} by distance.",
+        alt=f"Loss in windows of {short} and of {far}: {losses}. {compared}Beside it, recall at {far} by distance.",
         caption=f"Shades span {len(bands[0].results)} recorded seeds of the chosen setting, {own.steps:,} steps; large "
         f"markers: trained here. Dashed: the trained length, and chance.",
     )

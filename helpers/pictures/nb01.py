@@ -223,6 +223,7 @@ def shuffled_context(kept: Sequence[int], runs: Mapping[str, Sequence[float]]) -
         for place in (0, len(kept) - 2, len(kept) - 1):
             offset = (0, (8, -14, -14)[row] if place == 0 else 8 if row else -14)
             offset = (20, -4) if row == 0 and place == len(kept) - 1 else offset
+            offset = (-18, (-14, 2, 5)[row]) if place == len(kept) - 2 and row else offset
             text = {"xytext": offset, "textcoords": "offset points", "ha": "center", "fontsize": 8.5, "color": shade}
             ax.annotate(f"{losses[place]:.2f}", (place, losses[place]), **text)
     ax.set_xticks(range(len(kept)), [str(k) for k in kept])

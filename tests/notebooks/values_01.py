@@ -47,7 +47,9 @@ mirrored = sequences.clone()
 mirrored[sequences == order_tasks.A], mirrored[sequences == order_tasks.B] = order_tasks.B, order_tasks.A
 with torch.no_grad():
     assert torch.allclose(small.pooled(sequences), small.pooled(mirrored), atol=1e-5), "one answer for both of a pair"
-assert round(share[5] - share[6], 3) == 0.024 and round(share[500] - share[501], 6) == 0.000004, "the clock slows down"
+assert round(share[5] - share[6], 3) == 0.024 and round(share[500] - share[501], 6) == 0.000004, "the counter is ever harder to read"
+sunk = [n / (n + 1) for n in (1, 2, 60)]  # sum of n equal weights with a constant under the softmax
+assert sunk == sorted(set(sunk)), "weights that sum to less than 1 tell how many there are"
 change = (states["with BOS"][2:] - states["with BOS"][1:-1]).norm(dim=-1)
 assert (change > 1e-3).all() and (change.diff() < 0).all(), "ever slower, never still"
 assert (states["no BOS"] - states["no BOS"][0]).abs().max() < 1e-5, "one state everywhere"
@@ -59,6 +61,12 @@ assert np.arange(-3, 3.25, 0.25)[apart.argmax()] in (1.75, 2) and 1.9 < apart.ma
 assert round(bleu["keys and values"] - bleu["neither"], 1) == 13.3 and masked["none"] / masked["learned"] > 36
 assert all(zeroed == 1.0 for _, zeroed in real.values()) and round(real[pair][0], 3) == 0.983, "MiniLM"
 assert list(told.values()) == [1, 1, 60] and moved["no encoding"] < 1e-6 < 1 < moved["Ramp"], "the first card"
+plain = scorecard.encoder(Everywhere())
+for name in [name for name, part in plain.named_modules() if isinstance(part, nn.LayerNorm)]:
+    plain.set_submodule(name, nn.RMSNorm(32, dtype=torch.float64))
+with torch.no_grad():
+    summary = plain.pooled(scorecard.all_orders())
+assert len(torch.unique(summary.mul(1e6).round(), dim=0)) == 60, "with RMSNorm Everywhere gets through"
 marked = torch.cat([torch.full((60, 1), 4), scorecard.all_orders()], 1)  # one fixed token in front, as [CLS]
 with torch.no_grad():
     summary = scorecard.encoder("alibi", vocab_size=5).pooled(marked)
@@ -67,6 +75,9 @@ assert scorecard.orders_told_apart("alibi") == 30 and len(torch.unique(summary.m
 # ------------------------------------------------------------------------------------------------------------ the race
 assert [round(band.center(n), 2) for n in lengths] == [2.38, 2.43, 2.45, 2.46], "marks to beat"
 assert 0.07 < band.center(512) - band.center(64) < 0.085, "it creeps up by 0.08"
+tried = list(fair_race.trials("none").values())
+assert [round(end(r.last[64] for r in tried), 2) for end in (min, max)] == [2.36, 2.41], "at six learning rates"
+assert [round(end(map(fair_race.gap, tried)), 2) for end in (min, max)] == [0.04, 0.12], "up by so much"
 assert 0.23 < band.center(64) - longer.center(64) < 0.25, "four times the steps"
 assert 0.36 < longer.center(512) - longer.center(64) < 0.4 and longer.center(512) > band.center(512), "now it breaks"
 assert (len(band.results), len(longer.results)) == (3, 2)
