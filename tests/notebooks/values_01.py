@@ -47,7 +47,7 @@ mirrored = sequences.clone()
 mirrored[sequences == order_tasks.A], mirrored[sequences == order_tasks.B] = order_tasks.B, order_tasks.A
 with torch.no_grad():
     assert torch.allclose(small.pooled(sequences), small.pooled(mirrored), atol=1e-5), "one answer for both of a pair"
-assert round(share[5] - share[6], 3) == 0.024 and round(share[500] - share[501], 6) == 0.000004, "the counter is ever harder to read"
+assert round(share[5] - share[6], 3) == 0.024 and round(share[500] - share[501], 6) == 0.000004, "harder to read"
 sunk = [n / (n + 1) for n in (1, 2, 60)]  # sum of n equal weights with a constant under the softmax
 assert sunk == sorted(set(sunk)), "weights that sum to less than 1 tell how many there are"
 change = (states["with BOS"][2:] - states["with BOS"][1:-1]).norm(dim=-1)
