@@ -34,7 +34,8 @@ assert cost.argmax() == 0 and 0.4 < cost[0] < 0.6 and abs(cost[4:]).max() < 0.02
 second = context_extension.recorded("fair")
 damage = np.array(second.values("none", 4))
 back = [damage - second.pair(p, 256) for p in range(8)]
-assert every(back[3], 1.3, 1.4) and every(damage - second.values("none", 8, 64), 1.6, 1.8) and every(back[1:3], high=0.1)
+assert every(back[3], 1.3, 1.4) and every(damage - second.values("none", 8, 64), 1.6, 1.8)
+assert every(back[1:3], high=0.1)
 assert abs(np.array(back[4:])).max() < 0.06
 
 # the rules
