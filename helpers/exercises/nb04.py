@@ -69,6 +69,9 @@ def _by_table(answer: Callable, batch: int, heads: int, t: int, d: int) -> str |
         "the other direction: rotate_half puts the minus on the second half, and moves it to the front.": (
             x * c - _halves(x) * s
         ),
+        "the minus went to the first half, which stayed in front: rotate_half puts minus the second half in front.": (
+            x * c + torch.cat([-a, b], -1) * s
+        ),
         "the halves are swapped without a minus: this is no rotation.": x * c + torch.cat([b, a], -1) * s,
         "pairs of neighbors with a table for halves: the mix-up of layouts.": x * c + pairs * s,
         "sine and cosine have changed places.": x * s + _halves(x) * c,
@@ -250,6 +253,7 @@ def _plane() -> dict[str, tuple[list[list[float]], bool]]:
         "a rotation in a skewed basis": ([[c, -2 * s], [s / 2, c]], False),
         "a stretch along one axis": ([[2.0, 0.0], [0.0, 0.5]], False),
         "two columns of norm 1 that are not orthogonal": ([[1.0, c], [0.0, s]], False),
+        "two rows of norm 1 that are not orthogonal": ([[1.0, 0.0], [c, s]], False),
         "a projection": ([[1.0, 0.0], [0.0, 0.0]], False),
         "a reflection": ([[c, s], [s, -c]], True),
     }
@@ -261,6 +265,8 @@ def real_case(answer: Callable) -> str | None:
         got = answer(torch.tensor(matrix, dtype=torch.float64))
         if untouched(got):
             return todo
+        if isinstance(got, str):
+            return f"return True or False, not the word {reprlib.repr(got)}."
         if bool(got) == right:
             continue
         if words == "a reflection":
@@ -303,6 +309,7 @@ def _generate(
     for step in range(n):
         out.append(logits[:, -1].argmax(-1))
         at = {"each its own": lengths + step, "by slot": torch.full_like(lengths, longest + step), "stuck": lengths}
+        at["one too far"] = lengths + step + 1
         logits = model(out[-1][:, None], position_ids=at[new], cache=cache)
     return torch.stack(out, 1)
 
@@ -319,6 +326,9 @@ WRONG_WAYS = {
     "the first pass is right, and new tokens are counted by slot: each row goes on from its own last position.": {
         "new": "by slot",
     },
+    "every new token stands one too far: the first new one of a row stands where its prompt ends, at its length.": {
+        "new": "one too far",
+    },
     "every new token of a row stands at the same position: count on with each step.": {"new": "stuck"},
     "new tokens count real tokens and the prompt counts slots: position_ids of the first pass are missing.": {
         "ids": False,
@@ -328,25 +338,32 @@ WRONG_WAYS = {
 
 def batched_generate(answer: Callable) -> str | None:
     """``answer(model, prompts, n_tokens)`` continues each prompt as if it were alone."""
-    prompts, n, found = _prompts(), 10, {}
+    prompts, n, given, alone, reads = _prompts(), 10, {}, {}, []
     for name in ("rope", "sinusoidal"):
         model = _model(name)
-        got = answer(model, [p.clone() for p in prompts], n)
+        watch = model.blocks[0].register_forward_pre_hook(lambda _, args: reads.append(tuple(args[0].shape[:2])))
+        try:
+            got = answer(model, [p.clone() for p in prompts], n)
+        finally:
+            watch.remove()
         if untouched(got):
             return todo
-        rows = [torch.as_tensor(row).flatten().tolist()[-n:] for row in got]
-        alone = [model.generate(p[None], n)[0, -n:].tolist() for p in prompts]
-        if len(rows) != len(prompts):
-            return f"one row of new tokens per prompt, {len(prompts)} of them; yours gave {len(rows)}."
-        found[name] = rows == alone
-        for words, how in WRONG_WAYS.items():
-            if not found[name] and rows == _generate(model, prompts, n, **how).tolist():
-                return words
-    if found["rope"] and not found["sinusoidal"]:
+        given[name] = [torch.as_tensor(row).flatten().tolist()[-n:] for row in got]
+        alone[name] = [model.generate(p[None], n)[0, -n:].tolist() for p in prompts]
+        if len(given[name]) != len(prompts):
+            return f"one row of new tokens per prompt, {len(prompts)} of them; yours gave {len(given[name])}."
+    if given == alone:
+        if any(batch != len(prompts) for batch, _ in reads):
+            return "right tokens, but the prompts were continued one by one: keep the batch."
+        if sum(length for _, length in reads) > 2 * (max(map(len, prompts)) + n):
+            return "right tokens, but every step read all tokens again: keep the cache."
+        return None
+    for words, how in WRONG_WAYS.items():
+        if all(rows == _generate(_model(name), prompts, n, **how).tolist() for name, rows in given.items()):
+            return words
+    if given["rope"] == alone["rope"]:
         return "right for RoPE, wrong for a model that adds a table: positions must count real tokens only."
-    if not all(found.values()):
-        return "rows differ from the prompts continued alone: print the position of every token, in both passes."
-    return None
+    return "rows differ from the prompts continued alone: print the position of every token, in both passes."
 
 
 CHECKS = {
@@ -415,6 +432,10 @@ MISTAKES = {
         "the other direction": _TABLE.format(
             "return x * cos[position_ids][:, None] - half * sin[position_ids][:, None]"
         ),
+        "the minus went to the first half": _TABLE.format(
+            "half = torch.cat([-a, b], -1)\n"
+            "    return x * cos[position_ids][:, None] + half * sin[position_ids][:, None]"
+        ),
         "without a minus": _TABLE.format(
             "return x * cos[position_ids][:, None] + torch.cat([b, a], -1) * sin[position_ids][:, None]"
         ),
@@ -473,6 +494,8 @@ MISTAKES = {
         "allow two columns": _PLANE.format(
             "torch.allclose(M.norm(dim=0), torch.ones(2, dtype=M.dtype)) and abs(M[0, 0]) <= 1"
         ),
+        "allow two rows": _PLANE.format("torch.allclose(M.norm(dim=1), torch.ones(2, dtype=M.dtype))"),
+        "return True or False": _PLANE.format("'yes' if torch.allclose(M.T @ M, torch.eye(2).to(M)) else 'no'"),
         "allow a rotation that also stretches": _PLANE.format("torch.allclose(M.T @ M, M @ M.T)"),
     },
     "4.5": {
@@ -482,6 +505,18 @@ MISTAKES = {
         "are both missing": _made(first="", at=_SLOT),
         "new tokens are counted by slot": _made(at=_SLOT),
         "count on with each step": _made(at="lengths"),
+        "stands one too far": _made(at="lengths + step + 1"),
+        "keep the batch": """
+def generate(model, prompts, n_tokens):
+    return [model.generate(p[None], n_tokens)[0, -n_tokens:] for p in prompts]
+""",
+        "keep the cache": """
+def generate(model, prompts, n_tokens):
+    longest = max(len(p) for p in prompts)
+    ids = torch.stack([F.pad(p, (longest - len(p), 0)) for p in prompts])
+    mask = torch.stack([F.pad(torch.ones(len(p)).bool(), (longest - len(p), 0)) for p in prompts])
+    return model.generate(ids, n_tokens, attention_mask=mask)[:, longest:]
+""",
         "the prompt counts slots": _made(first=", attention_mask=mask"),
         "wrong for a model that adds a table": _made(first=", attention_mask=mask", at=_SLOT),
     },

@@ -45,7 +45,7 @@ def rotating_pair(q: complex, k: complex, theta: float, m: int, n: int, shift: i
                 _sweep(ax, radii[name], np.angle(z), theta * at, shade, rf"${at}\,\theta$")
             _arrow(ax, tip, shade, lw=2.4)
             label = f"{name}\nat {at}" if at else name
-            ax.text(*_beyond(tip, 0.33 * size), label, color=shade, ha="center", va="center", fontsize=9)
+            ax.text(*_beyond(tip, 0.36 * size), label, color=shade, ha="center", va="center", fontsize=9)
         zq, zk = q * np.exp(1j * theta * at_q), k * np.exp(1j * theta * at_k)
         between = np.degrees(np.angle(zq * zk.conjugate()))
         _sweep(ax, 0.27 * size, np.angle(zk), np.radians(between), INK, "")
@@ -321,7 +321,7 @@ def decay_limits(curve: Tensor, rises: Tensor, distances: Tensor, random: Tensor
     axes[1].legend(loc="upper center", fontsize=8, ncols=2, columnspacing=0.8, handlelength=1.2)
     axes[2].plot(peaked, color=color("rope"))
     wanted = int(peaked.argmax())
-    titles = ("q = k = 1", "random q and k", f"k chosen for distance {wanted}")
+    titles = ("q = k = 1", "random q and k", f"k asks for {wanted}")
     for ax, title in zip(axes, titles, strict=True):
         ax.set(title=title, xlabel="distance (tokens)")
     axes[0].set_ylabel("logit, over its maximum")

@@ -555,15 +555,6 @@ def test_what_the_last_token_looks_at(at, bind):
     same(get("04", "last_token_looks")(words, ids), sdpa(q, k, torch.eye(4).double())[-1])
 
 
-@covers("04", "dot")
-def test_dots_at_many_positions(bind):
-    q, k, base = vectors(9, 8), vectors(9, 8, seed=1), notebook("04")["base"]
-    m, n = integers(100_000, 9), integers(100_000, 9, seed=1)
-    bind("04", queries=q, keys=k)
-    turned = [rotate_pairs(x, *angles(at, 8, base), "interleaved") for x, at in ((q, m), (k, n))]
-    same(get("04", "dot")(m, n), (turned[0] * turned[1]).sum(-1))
-
-
 @covers("04", "attend")
 @pytest.mark.parametrize("values_too", [False, True])
 @pytest.mark.parametrize(("t", "d"), [(1, 2), (9, 16)])

@@ -9,7 +9,6 @@ steps_m, steps_n = np.meshgrid(np.arange(40), np.arange(40), indexing="ij")
 assert np.allclose(logit(steps_m, steps_n), logit(steps_m + 1000, steps_n + 1000)), "the pair may move"
 assert not np.allclose(logit(steps_m, steps_n), logit(steps_n, steps_m)), "query and key may not swap places"
 assert abs(logit(5, 2) - 2.02) < 0.005 and abs(logit(2, 5) - 0.155) < 0.005, "the numbers of the derivation"
-assert together < 1e-6 and one_step > 0.1, "relative, and one step is seen"
 probe = torch.randn(50, head_dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 where = torch.arange(50)
 assert torch.allclose(rope(probe, where), torch.stack([R(i) @ probe[i] for i in range(50)])), "the matrix"
@@ -56,6 +55,8 @@ by_rate = {(c.key, rate): run.last[64] for s in ("rope", "t5") for (c, rate), ru
 assert by_rate["t5", 0.009] > by_rate["rope", 0.009] > by_rate["t5[gain=10]", 0.009], "one dial, another order"
 recall = torch.stack([run.recall[512] for run in fair_race.band("rope").results]).mean()
 assert recall < 0.3 < 0.7 < torch.stack([run.recall[512] for run in fair_race.band("t5").results]).mean(), "recall"
+blind_recall = torch.stack([run.recall[512] for run in fair_race.band("none").results])
+assert 0.77 < blind_recall.min() < blind_recall.max() < 0.97, "no encoding recalls 80 to 95%"
 lost = {(c.key, rate): fair_race.gap(run) for (c, rate), run in fair_race.trials("pope").items()}
 zero = [value for (key, _), value in lost.items() if "uniform" not in key]
 assert 0.4 <= min(zero) and max(zero) < 1.05, "PoPE from 0 lost 0.4 to 1.0"
@@ -81,7 +82,9 @@ assert math.isclose(perplexity["half/half"], perplexity["interleaved/interleaved
 assert round(perplexity["none"]) == 205 < min(perplexity["half/interleaved"], perplexity["interleaved/half"])
 moves = rotation.recorded("shift")["values"]
 assert max(moves["largest_change"]) < 1e-3 and max(moves["shift"]) == 100_000, "a shift changes no logit"
+assert (without_cache, sum(read[:40])) == (1740, 63), "positions read; later cells read on"
 assert distinct(4096) == 769 and distinct(2050, torch.float16) == 2049, "collisions"
+assert all(abs(r - blind) < 1e-4 for r in rounded[-2:]), "one position from 16,384 on"
 assert max(exact) - min(exact) < 1e-3 and abs(rounded[0] - exact[0]) < 1e-3 and rounded[-1] > exact[-1] + 0.5
 assert by_frequencies < 1e-6 < 10 < by_positions, "rounded frequencies are relative, rounded positions are not"
 assert error(Rotary(128)) < 1e-3 < 3 < error(Rotary(128).bfloat16()), "radians"
@@ -97,6 +100,7 @@ assert cost.loc[["left padding: no mask", "packed: no mask", "packed: neither"]]
 doing_nothing = cost.loc[["packed: neither", "packed: no position_ids"]].max()
 assert (cost.loc["packed: no mask"] > 1.5 * doing_nothing).all(), "worse than doing nothing"
 at_zero, gap = cost.loc["decoding: every new token at 0"], cost.loc["decoding: a gap of 24"]
+assert (at_zero == cost.max()).all(), "the largest in every column"
 assert at_zero.min() > 0.2 and (gap < at_zero).all() and gap[relative_schemes].max() < 0.1
 
 # the real model's pairs
