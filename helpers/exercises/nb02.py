@@ -28,6 +28,8 @@ def find_base(answer: Callable) -> str | None:
         speed = base ** (-2 / d)
         if abs(found / base - 1) < 1e-3:
             continue
+        if i == 2 and math.isclose(found, 10_000, rel_tol=1e-3):
+            return "10,000 is the usual base, not every table's: read it off the rows."
         if abs(found - 1) < 1e-6:
             return "this reads the first clock, whose speed is 1 at every base: take the second."
         if math.isclose(found * base, 1, rel_tol=1e-3):
@@ -51,7 +53,7 @@ def first_rise(answer: object) -> str | None:
     if isinstance(answer, str | bytes | Mapping | bool):
         return "give one whole number: the k after which g rises."
     if isinstance(answer, list | tuple):  # "from 3 to 4"
-        return None if [float(x) for x in answer] == [3, 4] else "give one whole number: the k after which g rises."
+        return None if [float(x) for x in answer] in ([3], [3, 4]) else "give one whole number: the k after which g rises."
     k = float(answer)
     if not math.isfinite(k) or k != int(k):
         return "distances are whole numbers of positions; pi lies between two of them."
@@ -112,7 +114,7 @@ def outside(answer: object) -> str | None:
         return "the two are swapped."
     if adamw > 1:
         return "a share lies between 0 and 1; this looks like percent."
-    if 0 <= sgd < 0.02 and 0.2 < adamw < 0.46:
+    if -0.001 < sgd < 0.02 and 0.2 < adamw < 0.46:
         return None  # 0.27 after 300 steps, 0.42 after 3,000
     if abs(sgd - adamw) < 0.02:
         return "both the same? Give each optimizer a W of its own, from zero."
@@ -214,6 +216,10 @@ MISTAKES: dict[str, dict[str, str]] = {
         "the speed of the second clock": _BASE.format(2, _TURN, "speed"),
         "base for d = 2": _BASE.format(2, _TURN, "1 / speed"),
         "bring the difference into 0 to 2 pi": _BASE.format(2, "", "abs(speed) ** (-len(row) / 2)"),
+        "the usual base": """
+def find_base(row, next_row):
+    return 10_000
+""",
         "solve for the base": """
 def find_base(row, next_row):
     return 10_000.5 - float(row[2]) * 100
