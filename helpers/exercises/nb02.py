@@ -53,7 +53,9 @@ def first_rise(answer: object) -> str | None:
     if isinstance(answer, str | bytes | Mapping | bool):
         return "give one whole number: the k after which g rises."
     if isinstance(answer, list | tuple):  # "from 3 to 4"
-        return None if [float(x) for x in answer] in ([3], [3, 4]) else "give one whole number: the k after which g rises."
+        return (
+            None if [float(x) for x in answer] in ([3], [3, 4]) else "give one whole number: the k after which g rises."
+        )
     k = float(answer)
     if not math.isfinite(k) or k != int(k):
         return "distances are whole numbers of positions; pi lies between two of them."
