@@ -52,6 +52,12 @@ def _wrong_row(rows: torch.Tensor, right: torch.Tensor, real: torch.Tensor, padd
         return "padding reads row 0 here; it must read row padding_idx."
     if torch.equal(rows, real.cumsum(0) * real + padding_idx):
         return "this counts down the batch: the positions are the second axis."
+    if torch.equal(rows, real.flatten().cumsum(0).view(real.shape) * real + padding_idx):
+        return "this counts on from one text to the next: every text starts anew."
+    if torch.equal(rows * real, real.flip(1).cumsum(1).flip(1) * real + padding_idx * real):
+        return "this counts from the right: the first token of a text comes first."
+    if torch.equal(rows * real, right * real):
+        return "the real tokens are right, but padding must read row padding_idx, wherever it stands."
     if (rows == right)[:3].all():
         return "padding may also stand between real tokens: count the real ones, do not subtract a left margin."
     if torch.equal(rows, padded_positions(real.bool()) + 2):
@@ -100,8 +106,22 @@ def last_begins(answer) -> str | None:
         return "the number of exact buckets is half of a side's, not always 16."
     if mine == [-value for value in right]:
         return "give the number of steps back, a positive number."
+    if mine == [round(exactly(setting)) for setting in settings]:
+        return "rounded to the nearest: below 112.4 no whole distance has arrived. Round up."
+    if mine == [setting[1] - 1 for setting in settings]:
+        return "the last bucket is far wider than that: it is the last of several equal steps of the logarithm."
+    if mine == [math.ceil(exactly(setting, both=not setting[2])) for setting in settings]:
+        return "the two modes are swapped: an encoder halves the buckets, a decoder does not."
+    if mine == [math.ceil(_wrong_share(setting)) for setting in settings]:
+        return "the logarithm fills the buckets behind the exact ones only: its share is (B - m - 1) / (B - m)."
     where = next(i for i, pair in enumerate(zip(mine, right, strict=True)) if pair[0] != pair[1])
     return f"for {settings[where]} the last bucket does not begin at {mine[where]:g}. Try t5_bucket around it."
+
+
+def _wrong_share(setting) -> float:
+    """The last bucket's begin if the logarithm ran over all buckets of a side."""
+    side = setting[0] // 2 if setting[2] else setting[0]
+    return side // 2 * (setting[1] / (side // 2)) ** ((side - 1) / side)
 
 
 # ------------------------------------------------------------------------------------------ 3.3 the mystery table
@@ -176,6 +196,8 @@ def read_table(answer) -> str | None:
             return "these are frequencies: a period is one over it."
         if np.allclose(mine, sorted(2 * np.pi / p for p in periods), rtol=0.13):
             return "these are angles per row: a period is 2 pi over it."
+        if np.allclose(2 * np.array(mine), periods, rtol=0.13) or np.allclose(mine, 2 * np.array(periods), rtol=0.13):
+            return "half or twice the periods: a period is the number of positions from crest to crest."
         if not np.allclose(mine, periods, rtol=0.13):
             return "the periods are not those. An entry of the spectrum is a frequency; divide by its number of points."
     return None
@@ -194,7 +216,7 @@ def kept(answer) -> str | None:
             return todo
         mine.append(float(found))
     mine, right = np.array(mine), np.cos(np.pi / periods)
-    if np.allclose(mine, right, atol=1e-4):
+    if np.allclose(mine, right, atol=6e-4):  # three digits are enough
         return None
     if np.allclose(mine, 1):
         return "the norm is not kept: the middle of two arrows of norm 1 lies inside the circle."
@@ -208,6 +230,10 @@ def kept(answer) -> str | None:
         return "this is half of the distance between the two rows; asked is how far their middle is from 0."
     if np.allclose(mine, 2 * right, atol=1e-4):
         return "this is the norm of the sum: the row halfway is the mean of the two."
+    if np.allclose(mine, 1 - right, atol=6e-4):
+        return "this is what is lost of the norm; asked is what is left."
+    if np.allclose(mine, 100 * right, atol=6e-2):
+        return "this is in percent: asked is the norm itself, at most 1."
     if np.allclose(mine, np.cos(np.degrees(np.pi / periods)), atol=1e-4):
         return "the angle is in degrees; math.cos wants radians."
     return "add the two rows, halve, take the norm: what does it depend on besides the angle between them?"
@@ -223,18 +249,19 @@ def four_numbers(answer) -> str | None:
     found = answer(distance.clone(), start)
     if untouched(found):
         return todo
-    found = torch.as_tensor(found)
+    found = _bias(found)
     if found.shape != distance.shape:
         return f"one bias per distance is needed, shape {tuple(distance.shape)}; yours has {tuple(found.shape)}."
     square = distance[:, None] - distance
-    if torch.as_tensor(answer(square, start)).shape != square.shape:
+    if _bias(answer(square, start)).shape != square.shape:
         return "a matrix of distances must give a matrix of biases: work on any shape."
-    far = torch.as_tensor(answer(torch.tensor([-10_000, -1, 0, 1, 10_000]), start))
+    far = _bias(answer(torch.tensor([-10_000, -1, 0, 1, 10_000]), start))
     if not (found.isfinite().all() and far.isfinite().all()):
-        return "not finite everywhere: try distance 0, a negative one and 10,000."
-    if not found.requires_grad:
+        return "not finite everywhere: try distance 0, a negative one and 10,000, and numbers below 0."
+    reached = torch.autograd.grad(found.sum(), start, allow_unused=True)[0] if found.requires_grad else None
+    if reached is None:
         return "nothing to train: no gradient reaches `numbers`."
-    if not torch.allclose(torch.as_tensor(answer(distance[:9], start)), found[:9], atol=1e-5):
+    if not torch.allclose(_bias(answer(distance[:9], start)), found[:9], atol=1e-5):
         return "the bias of a distance must not depend on which other distances are asked for."
     if torch.allclose(found, found.flip(0), atol=1e-6):
         return "left and right look the same: the bias of -n and of n are equal."
@@ -248,13 +275,20 @@ def four_numbers(answer) -> str | None:
     return None
 
 
+def _bias(values) -> torch.Tensor:
+    """A bias as a tensor; a list of tensors, one per distance, keeps its gradient."""
+    if isinstance(values, list | tuple) and values and all(isinstance(v, torch.Tensor) for v in values):
+        return torch.stack(list(values))
+    return torch.as_tensor(values)
+
+
 def _trained(answer, distance: torch.Tensor, target: int, seed: int) -> float:
     """The attention on a distance after the numbers were trained for it; stops as soon as it is enough."""
     start = torch.randn(4, generator=torch.Generator().manual_seed(seed)) * 0.1
     numbers = start.requires_grad_()
     optimizer, share = torch.optim.Adam([numbers], lr=0.1), torch.zeros(())
     for _ in range(300):
-        share = torch.as_tensor(answer(distance, numbers)).float().softmax(-1)[distance == target].sum()
+        share = _bias(answer(distance, numbers)).float().softmax(-1)[distance == target].sum()
         if share > 0.82 or not share.isfinite():
             break
         optimizer.zero_grad()
@@ -305,6 +339,15 @@ _FOUR = "import torch\ndef answer(distance, numbers):\n    {}"
 
 MISTAKES = {
     "3.1": {
+        "from one text to the next": _ROBERTA.format(
+            rows="real.flatten().cumsum(0).view(real.shape) * real + padding_idx", longest=_RIGHT_LONGEST
+        ),
+        "from the right": _ROBERTA.format(
+            rows="real.flip(1).cumsum(1).flip(1) * real + padding_idx", longest=_RIGHT_LONGEST
+        ),
+        "real tokens are right": _ROBERTA.format(
+            rows="(real.cumsum(1) * real).clamp(min=1) + padding_idx", longest=_RIGHT_LONGEST
+        ),
         "off by one: the first": _ROBERTA.format(rows=f"{_RIGHT_ROWS} - 1", longest=_RIGHT_LONGEST),
         "start at 0": _ROBERTA.format(rows="(real.cumsum(1) - 1) * real", longest=_RIGHT_LONGEST),
         "padding is counted": _ROBERTA.format(
@@ -332,6 +375,10 @@ MISTAKES = {
             "(side - exact - 1) / (side - exact)", "max(side - exact - 1, 0) / max(side - exact, 1)"
         ),
         "positive number": _last(end="-math.ceil"),
+        "rounded to the nearest": _last(end="round"),
+        "far wider": "def answer(num_buckets, max_distance, both_directions):\n    return max_distance - 1",
+        "modes are swapped": _last(both="not both_directions"),
+        "buckets behind the exact": _last().replace("(side - exact - 1) / (side - exact)", "(side - 1) / side"),
     },
     "3.3": {
         "not all rows were trained": _read(trained="len(table)"),
@@ -343,6 +390,7 @@ MISTAKES = {
         "too many waves": _read(level=0.0001),
         "frequencies": _read(periods="1 / periods"),
         "angles per row": _read(periods="2 * np.pi / periods"),
+        "half or twice": _read(periods="periods / 2"),
         "number of points": _read(periods="4096 / periods"),
     },
     "3.4": {
@@ -352,12 +400,16 @@ MISTAKES = {
         "halved twice": "import math\ndef answer(period):\n    return math.cos(math.pi / period / 2)",
         "half of the distance": "import math\ndef answer(period):\n    return math.sin(math.pi / period)",
         "norm of the sum": "import math\ndef answer(period):\n    return 2 * math.cos(math.pi / period)",
+        "what is lost": "import math\ndef answer(period):\n    return 1 - math.cos(math.pi / period)",
+        "percent": "import math\ndef answer(period):\n    return 100 * math.cos(math.pi / period)",
         "radians": "import math\ndef answer(period):\n    return math.cos(180 / period)",
         "besides the angle": "def answer(period):\n    return 1 - 1 / period",
     },
     "3.5": {
         "left and right": _FOUR.format("return -numbers[0] * distance.abs() + numbers[1] * (distance == 0)"),
         "nothing to train": _FOUR.format("return -distance.abs().float() * 0.5 + (distance > 0)"),
+        "reaches `numbers`": _FOUR.format("return torch.nn.Parameter(torch.zeros(100))[distance.clamp(-50, 49) + 50]"),
+        "below 0": _FOUR.format("return -numbers[0] * (1 + numbers[1] * (distance - numbers[2]).abs()).log()"),
         "not finite": _FOUR.format("return numbers[0] * (distance + 1e-9).log()"),
         "which other distances": _FOUR.format("return numbers[0] * (distance - distance.float().mean())"),
         "near from far": _FOUR.format("return numbers[distance.clamp(-1, 2) + 1]"),

@@ -131,39 +131,54 @@ def norms(values: np.ndarray, marks: Sequence[int]) -> Picture:
     )
 
 
-def ladder(
-    periods: np.ndarray, power: np.ndarray, line: np.ndarray, peaks: Sequence[float], shares: Mapping[str, np.ndarray]
-) -> Picture:
-    """Power against period of a table and of a straight line, left; variance held by the first components, right."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.0), width_ratios=(1.35, 1))
-    left.plot(periods, power / power.max(), color=LEARNED, linewidth=1.3, label="trained")
-    left.plot(periods, line / line.max(), color=INK, linewidth=1.3, linestyle=":", label="a straight line")
+def ladder(periods: np.ndarray, power: np.ndarray, line: np.ndarray, peaks: Sequence[float]) -> Picture:
+    """Power against period, of a table and of a straight line."""
+    fig, ax = plt.subplots(figsize=(6.6, 3.0))
+    ax.plot(periods, power / power.max(), color=LEARNED, linewidth=1.4, label="trained table")
+    ax.plot(periods, line / line.max(), color=INK, linewidth=1.4, linestyle=":", label="a straight line")
     for peak in peaks:
         near = power[np.abs(np.log(periods / peak)) < 0.12].max() / power.max()
-        left.annotate(f"{peak:.0f}", (peak, near), (0, 3), textcoords="offset points", ha="center", fontsize=9)
-    left.set_xscale("log")
-    left.set_xticks([3, 10, 30, 100, 300, 1000], ["3", "10", "30", "100", "300", "1,000"])
-    left.minorticks_off()
-    left.set(title="Power by period", xlabel="period (positions)", ylabel="power", xlim=(2, 1500), ylim=(0, 1.14))
-    left.legend(loc="upper left")
+        ax.annotate(f"{peak:.0f}", (peak, near), (0, 3), textcoords="offset points", ha="center", fontsize=10)
+    ax.set_xscale("log")
+    ax.set_xticks([3, 10, 30, 100, 300, 1000], ["3", "10", "30", "100", "300", "1,000"])
+    ax.minorticks_off()
+    ax.set(xlabel="period (positions)", ylabel="power", xlim=(2, 1500), ylim=(0, 1.14))
+    ax.legend(loc="upper left")
+    return Picture(
+        fig,
+        "03_ladder",
+        alt=f"Power against period of the trained table, with peaks near {', '.join(f'{p:.0f}' for p in peaks[:-1])} "
+        f"and {peaks[-1]:.0f} and a slow bump that a straight line has too.",
+        caption="Four waves a factor of three apart, beside a drift too slow to have a period here: a straight line "
+        "(dotted) gives the same bump.",
+    )
+
+
+def directions(shares: Mapping[str, np.ndarray]) -> Picture:
+    """Variance held by the first components of three tables, and how many hold nine tenths."""
+    fig, ax = plt.subplots(figsize=(5.6, 2.9))
     styles = {
         "trained": {"color": LEARNED, "linestyle": "-"},
         "sinusoidal": {"color": GIVEN, "linestyle": "--"},
         "random": {"color": MUTED, "linestyle": ":"},
     }
+    needed = {}
     for name, share in shares.items():
-        right.plot(np.arange(1, len(share) + 1), 100 * np.cumsum(share), label=name, **styles[name])
-    right.set(title="Variance held", xlabel="directions kept", ylabel="percent", xlim=(0, 120), ylim=(0, 103))
-    right.legend(loc="lower right")
-    kept = {name: int(np.argmax(np.cumsum(share) >= 0.9)) + 1 for name, share in shares.items()}
+        held = 100 * np.cumsum(share)
+        needed[name] = int(np.argmax(held >= 90)) + 1
+        ax.plot(np.arange(1, len(share) + 1), held, label=name, **styles[name])
+        ax.plot(needed[name], held[needed[name] - 1], "o", color=styles[name]["color"], markersize=5)
+        ax.annotate(f"{needed[name]}", (needed[name], held[needed[name] - 1]), (6, -12), textcoords="offset points")
+    ax.axhline(90, color=MUTED, linewidth=0.9, linestyle="--", zorder=0)
+    ax.set(xlabel="directions kept, strongest first", ylabel="variance held, %", ylim=(0, 103))
+    ax.set_xlim(0, 1.1 * max(needed.values()))
+    ax.legend(loc="lower right")
     return Picture(
         fig,
-        "03_ladder",
-        alt=f"Left: power against period with peaks near {', '.join(f'{p:.0f}' for p in peaks[:-1])} and "
-        f"{peaks[-1]:.0f} and a slow bump that a straight line has too. Right: {kept['trained']} directions hold 90% "
-        f"of the trained table's variance, {kept['sinusoidal']} of a sinusoidal one's, {kept['random']} of noise.",
-        caption="Four waves a factor of three apart, beside a drift too slow to have a period here: a straight line "
-        "(dotted) gives the same bump.",
+        "03_directions",
+        alt=f"Variance against directions kept: {needed['trained']} directions hold 90% of the trained table's "
+        f"variance, {needed['sinusoidal']} of a sinusoidal one's, {needed['random']} of noise.",
+        caption="How many directions hold nine tenths of the variance (dashed line), for three tables of one size.",
     )
 
 
