@@ -75,7 +75,7 @@ def bags(answer) -> str | None:
         if letter in given:
             return why
     if "d" in given:
-        return "d survives every shuffle, but a mean sees shares, not counts: 'ABC' and 'AABBCC' get one output."
+        return "d survives every shuffle, but a mean sees shares, not counts: 'AAAB' and 'AAAAAABB' get one output."
     for letter, why in _MISSED.items():
         if letter not in given:
             return why
@@ -152,7 +152,7 @@ def _hidden(encoding: Encoding, state) -> np.ndarray:
     if bias is None:
         return np.zeros((5, 5), dtype=bool)
     bias = torch.as_tensor(bias).double().expand(1, 4, 5, 5)
-    return (bias < -1e4).any(1)[0].numpy()
+    return (bias < bias.amax(-1, keepdim=True) - 100).any(1)[0].numpy()  # e to the -100: no weight in single precision
 
 
 def own_encoding(answer: type[Encoding]) -> str | None:
@@ -301,6 +301,9 @@ MISTAKES = {
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "hides words": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -1e9 * (self.distance(q_pos, k_pos) < 0).double()[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "stay bidirectional": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -1000.0 * self.distance(q_pos, k_pos).clamp(min=0)[:, None]\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "LayerNorm": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return q_pos[..., None] / 16\n"

@@ -174,7 +174,7 @@ def task_scores(live: Mapping[tuple[str, str], float], recorded: Mapping[tuple[s
         fig,
         "01_order_and_bag",
         alt=f"Accuracy in percent: {said}; the recorded runs lie beside them.",
-        caption=f"Large: trained here. Small: {runs} recorded runs each, two seeds at two learning rates and budgets.",
+        caption=f"Large: trained here. Small: {runs} recorded runs each, two seeds, three settings (rate and steps).",
     )
 
 
@@ -207,7 +207,7 @@ def doors() -> Picture:
         diagram.doors(),
         "01_doors",
         alt="An attention layer with doors at embeddings, queries and keys, and logits, and two dashed side entrances",
-        caption="Every place where position can enter a transformer, and who uses it.",
+        caption="Where position can enter a transformer, and who uses it.",
     )
 
 

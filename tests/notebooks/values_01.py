@@ -53,6 +53,12 @@ assert sunk == sorted(set(sunk)), "weights that sum to less than 1 tell how many
 change = (states["with BOS"][2:] - states["with BOS"][1:-1]).norm(dim=-1)
 assert (change > 1e-3).all() and (change.diff() < 0).all(), "ever slower, never still"
 assert (states["no BOS"] - states["no BOS"][0]).abs().max() < 1e-5, "one state everywhere"
+with torch.no_grad():
+    for other in (5, 18):  # weights whose states lie on both sides of a rounded number
+        state = no_encoding.untrained_lm(other).hidden(same)[0][0]
+        assert (state - state[0]).abs().max() < 1e-5, "other weights, one state again"
+    shares = [small.pooled(torch.tensor([[order_tasks.A] * 3 * n + [order_tasks.B] * n])) for n in (1, 2)]
+    assert torch.allclose(*shares, atol=1e-5), "exercise 1.2: AAAB and AAAAAABB get one output"
 pulls = np.exp(np.arange(-3, 3.25, 0.25))  # of the explorable: how far apart the last two of eight words are
 apart = pulls / (pulls + 6) - pulls / (pulls + 7)
 assert np.arange(-3, 3.25, 0.25)[apart.argmax()] in (1.75, 2) and 1.9 < apart.max() / (1 / 7 - 1 / 8) < 2.3
