@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,9 @@ from ..encodings.rope import RoPE, rope_frequencies
 from . import Check, todo, untouched
 
 SHAPE = (128, 10_000.0, 4096)  # of the line-up: head_dim, base, trained length
-RULES = {
-    "pi": "PI", "linear": "PI", "position interpolation": "PI", "ntk": "NTK-aware", "ntk-aware": "NTK-aware",
-    "ntk aware": "NTK-aware", "yarn": "YaRN", "llama 3": "Llama 3", "llama3": "Llama 3",
+RULES = {  # without blanks, hyphens and underscores
+    "pi": "PI", "linear": "PI", "positioninterpolation": "PI", "ntk": "NTK-aware", "ntkaware": "NTK-aware",
+    "yarn": "YaRN", "llama3": "Llama 3",
 }  # fmt: skip
 BUGS = ("none", "another rule", "applied twice", "wrong length")
 RIGHT = {
@@ -59,11 +60,11 @@ def diagnosis(answer: dict) -> str | None:
         return todo
     for name, right in RIGHT.items():
         given = answer.get(name)
-        if untouched(given) or len(given) != 3:
+        if untouched(given) or isinstance(given, str) or len(given) != 3:
             return f'{name}: write three things, as in ("YaRN", 8, "none").'
-        rule = RULES.get(str(given[0]).strip().lower())
+        rule = RULES.get(re.sub(r"[\s_-]", "", str(given[0]).lower()))
         if rule is None:
-            return f"{name}: {given[0]!r} is no rule of this notebook; one of PI, NTK-aware, YaRN, Llama 3."
+            return f"{name}: {given[0]!r} is none of PI, NTK-aware, YaRN, Llama 3."
         bug = str(given[2]).strip().lower()
         if bug not in BUGS:
             return f"{name}: {given[2]!r} is none of {', '.join(BUGS)}."
@@ -94,7 +95,9 @@ def wrongly_fast(answer: Callable) -> str | None:
         "pairs that finish a turn over the trained length are no mistake: leave them out.": count(s * turns > 1),
         "the wrong length is s times the trained one, not the trained one over s.": count((turns > 1) & (turns < s)),
         "a turn is 2 pi radians: r = length * theta / (2 pi).": count((length * freq < 1) & (s * length * freq > 1)),
-        "slowed by less than s is wrong enough: a pair need not be kept whole.": count((turns < 1) & (s * turns > 32)),
+        "none is kept whole, but slowed by less than s is wrong enough: count those.": count(
+            (turns < 1) & (s * turns > 32)
+        ),
     }
     if float(found) != right:
         for message, wrong in mistakes.items():
@@ -114,8 +117,8 @@ TARGET, TRAINED = 100_000, 32_768
 def edit_for_mistral(answer: tuple) -> str | None:
     """6.3: (rotary dictionary, least depth that the unedited model recalls from) for 100,000 tokens."""
     edit, depth = answer
-    for name in ("rope_parameters", "rope_scaling"):
-        edit = edit.get(name, edit)
+    for name in ("rope_parameters", "rope_scaling"):  # a base beside the dictionary, as transformers 4 has it, is right
+        edit = {k: v for k, v in edit.items() if k != name} | (edit.get(name) or {})
     if untouched(depth) and all(map(untouched, edit.values())):
         return todo
     return _wrong_edit(edit) or _wrong_depth(depth)
@@ -173,9 +176,11 @@ def as_configured(answer: Callable) -> str | None:
     """6.4: whether a rotation is the YaRN of its dictionary, signature (logit, head_dim, rope)."""
     d, base, length = 64, 10_000.0, 512
 
-    def judge(logit: Callable, s: float) -> Any:
+    def judge(logit: Callable, s: float, d: int = d, base: float = base, length: int = length) -> Any:
         rope = {"rope_type": "yarn", "rope_theta": base, "factor": s, "original_max_position_embeddings": length}
         found = answer(logit, d, rope)
+        if isinstance(found, tuple | list | str):
+            return "return one truth value: True or False."
         if isinstance(found, dict):
             return all(bool(v) for v in found.values())
         return found if untouched(found) else bool(found)
@@ -185,6 +190,8 @@ def as_configured(answer: Callable) -> str | None:
         found = judge(_logit(right, f), s)
         if untouched(found):
             return todo
+        if isinstance(found, str):
+            return found
         if not found:
             return f"it refuses YaRN as transformers has it, at factor {s:g}."
         if not judge(_logit(right, f, layout="interleaved"), s):
@@ -204,6 +211,9 @@ def as_configured(answer: Callable) -> str | None:
         for what, logit in wrong.items():
             if judge(logit, s):
                 return f"it passes {what}, at factor {s:g}."
+    right, f = extend("yarn", 32, 1e5, 8.0, 1024)
+    if not judge(_logit(right, f), 8.0, 32, 1e5, 1024):
+        return "right for one model only: use head_dim and everything in the dictionary."
     return None
 
 
@@ -257,7 +267,7 @@ MISTAKES: dict[str, dict[str, str]] = {
         "at another place": _files(C=("Llama 3", 8, "another rule")),
         "what it claims to be": _files(D=("PI", 8, "wrong length")),
         "three things": _files(D=("PI", 8)),
-        "is no rule": _files(A=("NTK by parts", 8, "another rule")),
+        "is none of PI": _files(A=("NTK by parts", 8, "another rule")),
     },
     "6.2": {
         "all pairs without a turn": _COUNT.format("turns < 1"),
@@ -288,6 +298,8 @@ MISTAKES: dict[str, dict[str, str]] = {
         "refuses YaRN as transformers has it": _CHECKED.format(**_PLAIN | {"gain": "want.attention_factor"}),
         "interleaved layout": _CHECKED.format(**_PLAIN | {"layouts": "(wanted.repeat(2),)"}),
         "refuses YaRN as": _CHECKED.format(**_PLAIN | {"rule": "ntk"}),
+        "right for one model only": _CHECKED.format(**_PLAIN).replace('rope["rope_theta"]', "10_000.0"),
+        "one truth value": "def as_configured(logit, head_dim, rope):\n    return True, 'cosines'",
         "passes NTK": "def as_configured(logit, head_dim, rope):\n    return True",
     },
 }

@@ -286,7 +286,7 @@ function render({ model, el }) {
     note.textContent = words;
     const unfinished = before.filter((r) => r < 1).length;
     const attention = made.find(([name]) => name === rule)[1]?.attention;
-    say(`${own ? "Your file" : chosen}: ${unfinished} of ${plain.length} pairs do not finish a turn in ${fixed(original, 0)} tokens. ` +
+    say(`${own ? "Your file" : chosen}: ${unfinished} of ${plain.length} pairs ${unfinished === 1 ? "does" : "do"} not finish a turn in ${fixed(original, 0)} tokens. ` +
       `Pair ${pair}: ${short(before[pair])} turns there${mine ? `; slowed by ${fixed(mine[pair])}, ${short(after[pair])} turns in ${fixed(length, 0)}` : ""}. ` +
       (attention && Math.abs(attention - 1) > 1e-9 ? `cos and sin are multiplied by ${fixed(attention, 4)}.` : ""));
   }

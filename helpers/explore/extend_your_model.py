@@ -149,12 +149,14 @@ def extend_your_model(
     else:
         slowing = _slowing(parameters, chosen.inv_freq)
         kept, full = int((slowing < 1.0005).sum()), int((slowing > factor * 0.9995).sum())
-        said = f"{rule} with factor {factor:g} leaves {kept} pairs alone and slows {full} by {factor:g} or more."
+        alone = f"{kept} pair" if kept == 1 else f"{kept} pairs"
+        said = f"{rule} with factor {factor:g} leaves {alone} alone and slows {full} by {factor:g} or more."
         if not math.isclose(chosen.attention_factor, 1):
             said += f" cos and sin are multiplied by {chosen.attention_factor:.4f}."
+    finish = "does not finish" if unfinished == 1 else "do not finish"
     alt = (
         f"Slowing of each of {len(turns)} pairs of {model} under every rule, {rule} bold, and the turns of each pair "
-        f"in {length:,} tokens; {unfinished} pairs do not finish one there"
+        f"in {length:,} tokens; {unfinished} of them {finish} one there"
     )
-    caption = f"{unfinished} of {len(turns)} pairs do not finish a turn in {length:,} tokens (shaded). {said}"
+    caption = f"{unfinished} of {len(turns)} pairs {finish} a turn in {length:,} tokens (shaded). {said}"
     return explorable("extend_your_model", DIALS, state, fig, "06_explore_extend_your_model", alt, caption)

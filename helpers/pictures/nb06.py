@@ -112,7 +112,7 @@ def every_rule(factor: float, head_dim: int = 128, base: float = 10_000.0, lengt
     return Picture(
         fig,
         "06_rules",
-        alt=f"Strips of {len(ROWS)} rules over {len(turns)} pairs: PI slows all, NTK gradually, YaRN and Llama 3 "
+        alt=f"{len(ROWS)} rules, one row each, over {len(turns)} pairs: PI slows all, NTK gradually, YaRN and Llama 3 "
         "switch near a turn",
         caption=f"{len(turns)} pairs, fast ones left. Dark: left alone. Bright: slowed by the full factor {factor:g}.",
         interactive=every_rule_interactive((1, 2, 4, 8, 16, 32), head_dim, base, length),
@@ -214,8 +214,9 @@ def hero(recorded: Recorded, text: Tensor, factor: int = 8) -> Picture:
     last = {}
     for method in ("none", "pi", "ntk", "yarn"):
         blocks = recorded.blocks(method, factor)
-        by_position(ax, blocks, **style(method))
-        last[STYLES[method]["label"]] = float(np.mean(blocks, axis=0)[-8:].mean())
+        look = style(method, label=STYLES[method]["label"].split(",")[0])  # the ramps are told apart later
+        by_position(ax, blocks, **look)
+        last[look["label"]] = float(np.mean(blocks, axis=0)[-8:].mean())
     ax.axhline(letters, color=INK, lw=1, ls=":", label="letter frequencies")
     ax.axvline(trained, color=INK, lw=1, ls="--")
     ax.text(trained - 4, 3.4, "trained\nlength", fontsize=9, ha="right")
@@ -277,7 +278,7 @@ def unmasked(slowed: Mapping[str, np.ndarray], unfinished: int) -> Picture:
         "06_unmasked",
         alt=f"Slow-down by pair at factor {top:.0f}: the snippet a straight line, YaRN stays at 1 and reaches "
         f"{top:.0f} at pair {unfinished}",
-        caption=f"Factor {top:.0f} on Llama 2: the snippet is a straight line, YaRN a switch, and there are two of it.",
+        caption=f"Factor {top:.0f} on Llama 2: the snippet is a straight line, YaRN a switch, in two versions.",
     )
 
 
@@ -297,13 +298,15 @@ def stale_keys(drifts: Mapping[tuple[int, bool], Mapping[int, float]], trained: 
     axes[0].text(longest, 7e-8, "equal up to rounding", fontsize=9, ha="right")
     axes[0].set_ylabel("divergence (nats)")
     axes[0].legend(loc="center right", bbox_to_anchor=(1.0, 0.4))
-    both = [n for n in (1, 2) if drifts[n, True][longest] > 1e-6]
-    left = [n for n in (1, 2) if drifts[n, False][longest] > 1e-6]
+    both, left = (
+        [words for n, words in ((1, "one layer"), (2, "two layers")) if drifts[n, after][longest] > 1e-6] or ["neither"]
+        for after in (True, False)
+    )
     return Picture(
         fig,
         "06_stale_keys",
-        alt=f"Divergence from recomputation at length {longest}: rotated keys drift with {both} layers, unrotated keys "
-        f"with {left} layers",
+        alt=f"Divergence from recomputation at length {longest}: rotated keys drift with {' and '.join(both)}, "
+        f"unrotated keys with {' and '.join(left)}",
         caption="Dynamic NTK with a cache against full recomputation. Up to the trained length (dashed): no change.",
     )
 

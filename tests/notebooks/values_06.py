@@ -108,6 +108,8 @@ assert [round(mean(tuned[m]) - own_length.mean(), 2) for m in ("yarn", "llama3")
 # recall
 far_2x, near_2x = recall["none"][:, 0, 0], recall["none"][:, -1, 0]
 assert (round(far_2x.min().item()), round(far_2x.max().item())) == (3, 30) and near_2x.min() > 90
+ids, _ = retrieval.make_batch(retrieval.QUICK, 1, 512, torch.Generator().manual_seed(0), depths[-1])
+assert 511 - int((ids[0] == retrieval.QUICK.set_id).nonzero()[0]) - 1 == 28, "the near value of 512, from the question"
 assert (round(recall["pi"].min().item()), round(recall["pi"].max().item())) in ((14, 87), (14, 88))
 assert recall["yarn"][:, 0, 2].mean() > 50 and recall["yarn"][:, -1, 2].mean() > 50 > recall["yarn"][:, 2, 2].mean()
 assert all(min(recall[m][:, i, 2].mean() for i in (0, -1)) < 50 for m in ("none", "pi", "ntk"))
@@ -137,6 +139,8 @@ assert abs(smollm2.perplexity("ntk2", 8192, 12288) / smollm2.perplexity("yarn2",
 copied_by = {m: smollm2.copies(m) for m in ("none", "pi2", "ntk2", "yarn2", "yarn4")}
 assert max(copied_by["none"][6144]) < 6 and min(copied_by["none"][7680]) > 20
 assert max(copied_by["yarn2"][9984]) < 2 and max(copied_by["yarn2"][12032]) < 10 < 25 < min(copied_by["ntk2"][12032])
+apart = np.log(copied_by["ntk2"][12032]).mean() - np.log(copied_by["yarn2"][12032]).mean()
+assert 4 < math.exp(apart) < 5, "a factor of four between the two that perplexity cannot tell apart"
 assert max(copied_by["yarn4"][15872]) < 4
 assert all(min(copied_by[m][15872]) > 30 for m in ("none", "pi2", "ntk2", "yarn2")), "none of the others copies there"
 assert min(copied_by["yarn4"][6144]) > 2 * max(copied_by["yarn2"][6144]), "the larger factor costs at medium distances"
