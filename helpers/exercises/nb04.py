@@ -89,13 +89,13 @@ def _by_table(answer: Callable, batch: int, heads: int, t: int, d: int) -> str |
 def _in_half(answer: Callable) -> str | None:
     x, (cos, sin) = _draw(1, 2, 6, 8, seed=5).bfloat16(), _table(300, 8)
     ids = torch.arange(290, 296)[None]
-    got = answer(x.clone(), ids, cos.float(), sin.float())
+    got = torch.as_tensor(answer(x.clone(), ids, cos.float(), sin.float()))
     if got.dtype != x.dtype:
         return f"queries in bfloat16 came back as {str(got.dtype)[6:]}: compute in the table's dtype, then cast back."
     right = x.float() * cos.float()[ids][:, None] + _halves(x.float()) * sin.float()[ids][:, None]
     if torch.equal(got, right.bfloat16()):
         return None
-    return "right in double precision; in bfloat16 the table was cast down first: cast only the result."
+    return "right in double precision; in bfloat16 the table or a product was cast down first: cast only the result."
 
 
 # ------------------------------------------------------------------------------- 4.2 positions, padded and packed

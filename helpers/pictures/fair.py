@@ -26,6 +26,7 @@ def lap(
     live: Sequence[Result],
     distances: Sequence[int],
     marks: Mapping[str, float] | None = None,
+    threads: bool = False,
 ) -> Picture:
     """One lap of the race: loss by length of context, and recall by distance.
 
@@ -35,6 +36,7 @@ def lap(
         live: what was trained here: large open markers.
         distances: tokens from the marker to the question, one per depth, in windows of the longest length.
         marks: losses to compare with, as words -> nats per character: thin lines, which the axis takes in.
+        threads: recall with a thin line per seed in place of the shade: where many shades would overlap.
     """
     own = bands[0].settings
     short, far = own.lengths[0], own.lengths[-1]
@@ -46,7 +48,10 @@ def lap(
                 seeds = np.array([band.values(n) for n in own.lengths])  # (lengths, seeds)
             else:
                 seeds = 100 * np.array([run.recall[far].numpy() for run in band.results]).T  # (depths, seeds)
-            ax.fill_between(x, seeds.min(1), seeds.max(1), color=color(scheme), alpha=0.22, lw=0)
+            if threads and ax is right:
+                ax.plot(x, seeds, color=color(scheme), lw=0.8, alpha=0.6)
+            else:
+                ax.fill_between(x, seeds.min(1), seeds.max(1), color=color(scheme), alpha=0.22, lw=0)
             ax.plot(x, seeds.mean(1), **line(scheme, markersize=4, label=label(scheme)))
         for run in live:
             scheme = run.name.partition("[")[0]
@@ -70,11 +75,12 @@ def lap(
         f"{label(band.name.partition('[')[0])} {band.center(short):.1f} and {band.center(far):.1f}" for band in bands
     )
     compared = "".join(f"To compare, {words}: {loss:.2f}. " for words, loss in (marks or {}).items())
+    spread = "Shades span, and thin lines are," if threads else "Shades span"
     return Picture(
         fig,
         name,
         alt=f"Loss in windows of {short} and of {far}: {losses}. {compared}Beside it, recall at {far} by distance.",
-        caption=f"Shades span {len(bands[0].results)} recorded seeds of the chosen setting, {own.steps:,} steps; large "
+        caption=f"{spread} {len(bands[0].results)} recorded seeds of the chosen setting, {own.steps:,} steps; large "
         f"markers: trained here. Dashed: the trained length, and chance.",
     )
 

@@ -54,6 +54,11 @@ assert all(abs(loss - 1.40) < 0.015 for loss in longer.values()), "both at 1.40"
 by_rate = {(c.key, rate): run.last[64] for s in ("rope", "t5") for (c, rate), run in fair_race.trials(s).items()}
 assert by_rate["t5", 0.009] > by_rate["rope", 0.009] > by_rate["t5[gain=10]", 0.009], "one dial, another order"
 recall = torch.stack([run.recall[512] for run in fair_race.band("rope").results]).mean()
+per_seed = [run.recall[512].mean().item() for run in fair_race.band("rope").results]
+seed_0 = [run.recall[512].mean().item() for (c, rate), run in fair_race.trials("rope").items() if c.key == "rope"][1]
+assert [round(100 * share) for share in sorted(per_seed)] == [7, 9, 14] and 0.45 < seed_0 < 0.55, "recall by seed"
+pope_recall = sorted(run.recall[512].mean().item() for run in fair_race.band("pope").results)
+assert pope_recall[1] < 0.1 < 0.85 < pope_recall[2], "PoPE keeps its recall in one seed of three"
 assert recall < 0.3 < 0.7 < torch.stack([run.recall[512] for run in fair_race.band("t5").results]).mean(), "recall"
 blind_recall = torch.stack([run.recall[512] for run in fair_race.band("none").results])
 assert 0.77 < blind_recall.min() < blind_recall.max() < 0.97, "no encoding recalls 80 to 95%"
@@ -72,6 +77,10 @@ decades = {x: math.log10(frequencies(128, x)[0] / frequencies(128, x)[-1]) for x
 assert decades[1e4] < 4 < 5.5 < decades[5e5] < 5.7, "a larger base spreads the frequencies"
 assert 0.45 < rises.double().mean() < 0.5, "nearly half of the steps go up"
 assert logits.mean(0).abs().max() < 1 and (logits.std(0) / 128**0.5 - 1).abs().max() < 0.08, "no trend"
+
+around_one = 1 + torch.stack([queries, keys])
+means = [(rope(around_one[0], torch.tensor([n]), 1e4) * around_one[1]).sum(-1).mean().item() for n in (1, 1000)]
+assert abs(means[0] - 124) < 1.5 and abs(means[1] - 20) < 1.5, "drawn around 1, the mean falls"
 
 # layouts, cache, precision
 assert (mixed["mixed layouts"] - mixed["right"]).between(0.95, 1.45).all(), "mixed"
