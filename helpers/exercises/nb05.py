@@ -48,7 +48,7 @@ def long_slopes(answer: Sequence[float]) -> str | None:
 def one_token(answer: Callable) -> str | None:
     """``answer(ids, token)`` puts the token at one inner place of every sequence that is not the middle."""
     generator = torch.Generator().manual_seed(0)
-    for n, t, token in ((5, 16, 8), (4, 9, 11), (6, 4, 7)):
+    for n, t, token in ((5, 16, 8), *((4, t, 11) for t in range(3, 13))):
         ids = torch.randint(7, (n, t), generator=generator)
         got = answer(ids.clone(), token)
         if untouched(got):
@@ -256,6 +256,12 @@ import torch
 def answer(ids, token):
     half = ids.shape[1] // 2
     return torch.cat([ids[:, :half], torch.full_like(ids[:, :1], token), ids[:, half:]], 1)
+""",
+        "turn the sequence around": """
+import torch
+def answer(ids, token):  # behind three tokens: the middle where there are six, as it happens
+    place = min(3, ids.shape[1] - 1)
+    return torch.cat([ids[:, :place], torch.full_like(ids[:, :1], token), ids[:, place:]], 1)
 """,
         "(n, T + 1)": "import torch\nanswer = lambda ids, token: torch.nn.functional.pad(ids, (1, 1), value=token)",
         "once": "import torch\nanswer = lambda ids, token: torch.cat([ids[:, :1], ids[:, :1], ids[:, 1:]], 1)",
