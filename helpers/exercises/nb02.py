@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,6 +41,8 @@ def find_base(answer: Callable) -> str | None:
             return "this is the speed of the second clock; solve speed = base^(-2/d) for the base."
         if math.isclose(found, 1 / speed, rel_tol=1e-3):
             return "this is the base for d = 2: the exponent of the second frequency is -2/d, and d is len(row)."
+        if base % 1 and found in (math.floor(base), math.ceil(base)):
+            return "rounded: a base need not be a whole number."
         if i > 0 and not math.isfinite(found):
             return "not a number here: p may be large, so that hands have made many turns; take angles with atan2."
         if i > 0:
@@ -52,6 +55,8 @@ def first_rise(answer: object) -> str | None:
     """2.2: the first k with g(k + 1) > g(k) at d = 16 in the convention tensor2tensor."""
     if isinstance(answer, str | bytes | Mapping | bool):
         return "give one whole number: the k after which g rises."
+    if isinstance(answer, np.ndarray | Tensor):
+        answer = answer.tolist()
     if isinstance(answer, list | tuple):  # "from 3 to 4"
         return (
             None if [float(x) for x in answer] in ([3], [3, 4]) else "give one whole number: the k after which g rises."
@@ -218,6 +223,7 @@ MISTAKES: dict[str, dict[str, str]] = {
         "the speed of the second clock": _BASE.format(2, _TURN, "speed"),
         "base for d = 2": _BASE.format(2, _TURN, "1 / speed"),
         "bring the difference into 0 to 2 pi": _BASE.format(2, "", "abs(speed) ** (-len(row) / 2)"),
+        "rounded": _BASE.format(2, _TURN, "round(speed ** (-len(row) / 2))"),
         "the usual base": """
 def find_base(row, next_row):
     return 10_000

@@ -66,13 +66,15 @@ _found = [[row["first rise after"], round(row["by (% of g(0))"], 3)] for row in 
 assert _found == [[5, 0.173], [11, 0.058], [43, 0.005]], "first rises"
 _climbs = [round(row["highest climb up to 512 (%)"], 1) for row in rises.values()]
 assert _climbs[0] == 35.7 and _climbs[-1] == 6.0, "climbs"
-_bases = (2, 15, 100, 700, 10_000)
+_bases = (2, 12.5, 13, 100, 900, 920, 10_000)
 _up = [int(torch.nonzero(g(torch.arange(513), 64, float(b)).diff() > 1e-12)[0]) for b in _bases]
-assert _up == [4, 11, 11, 11, 5], "the latest first rise lies in between"
+assert _up == [4, 6, 11, 11, 11, 5, 5], "the latest first rise lies in between"
 
 # ---- four terms
 _sum = (torch.eye(4).double()[[0, 1, 2, 0, 3]] + small) @ (torch.eye(4).double()[[0, 1, 2, 0, 3]] + small).T
 assert torch.allclose(sum(terms.values()), _sum), "the four terms add up"
+_percent = (100 * (_sum[0] / 2).softmax(-1)).round()
+assert _percent[:2].tolist() == [30, 36], "the attention divides by the square root of d: cat 36%, itself 30%"
 for _name in ("word-word", "word-position"):
     assert torch.equal(terms[_name][0], terms[_name][3]), "the same word asks the same"
 for _name in ("position-word", "position-position"):
@@ -132,6 +134,9 @@ assert _recall["none"].min() > 0.94 and _recall["sinusoidal"].min() < 0.2 < 0.9 
 _long = {s: fair_race.band(s, longer=True).results for s in ("none", "sinusoidal")}
 assert all(run.recall[64].min() > 0.98 for runs in _long.values() for run in runs), "four times the steps, at 64"
 assert all(run.recall[512][0] > 0.4 and run.recall[512][1:].max() < 0.1 for run in _long["sinusoidal"]), "at 512"
+assert all(0.4 < run.recall[512][0] < 0.6 for run in _long["sinusoidal"]), "the first marker, half of the time"
+_late = sorted(run.recall[512].mean().item() for run in _long["none"])
+assert 0.2 < _late[0] < 0.3 and 0.55 < _late[1] < 0.7, "without positions, 0.25 and 0.6"
 if usual:
     assert all(abs(run.last[64] - with_table.center(64)) < 0.08 and run.last[128] > 2.7 for run in live), "the live run"
 
