@@ -193,7 +193,7 @@ def own_encoding(answer: type[Encoding]) -> str | None:
     hidden = _hidden(encoding, state)
     if (hidden == ~np.tri(5, dtype=bool)).all():
         return "this is the causal mask, and the encoder is to stay bidirectional: leave every word in sight."
-    if hidden.any():
+    if (hidden & ~np.eye(5, dtype=bool)).any():
         return "this hides words from each other, and the encoder is to stay bidirectional: leave every word in sight."
     told = scorecard.orders_told_apart(encoding)
     if told == 1:

@@ -126,7 +126,7 @@ def test_the_remark_under_the_solution_of_1_4():
 
 
 def test_a_mask_is_a_bias_too():
-    """Unusual, and right: nobody looks at their own seat, which leaves -inf on the diagonal."""
+    """Unusual, and right: nobody looks at their own position, which leaves -inf on the diagonal."""
     source = (
         "class Answer(Encoding):\n    def prepare(self, q_pos, k_pos, allowed):\n"
         "        distance = self.distance(q_pos, k_pos)\n"

@@ -90,7 +90,7 @@ def test_the_peak_and_the_collision_are_read_from_the_data():
     peaked = torch.zeros(60)
     peaked[23] = 1
     picture = nb04.decay_limits(curve, torch.diff(curve) > 0, distances, torch.randn(50, 10), peaked)
-    assert "a peak at 23" in picture.alt and "k chosen for distance 23" in texts(picture)
+    assert "a peak at 23" in picture.alt and "k asks for 23" in texts(picture)
     assert "diagonal at 257" in nb04.rounded_positions([0, 64], [1.8, 1.8], [1.8, 2.4], 2.4).alt
 
 
