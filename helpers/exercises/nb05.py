@@ -23,7 +23,7 @@ def long_slopes(answer: Sequence[float]) -> str | None:
         return todo
     if isinstance(answer, list | tuple) and any(untouched(x) for x in answer):
         return todo
-    got = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=float)
+    got = np.asarray(answer.detach().cpu().double() if isinstance(answer, Tensor) else answer, dtype=float)
     if got.shape != (HEADS,):
         return f"eight heads need eight slopes; yours has shape {got.shape}."
     if not np.isfinite(got).all() or (got < 0).any():
@@ -35,7 +35,7 @@ def long_slopes(answer: Sequence[float]) -> str | None:
     if logits > MOST * (1 + 1e-6):
         return f"across 16,384 tokens the gentlest head subtracts {logits:.0f} logits, and 8 are allowed."
     if sight[0] > NEAR * (1 + 1e-6):
-        return f"the steepest head sees {sight[0]:.0f} tokens; it should see at most 16, so ln(100) / m <= 16."
+        return f"the steepest head sees {sight[0]:.1f} tokens; it should see at most 16, so ln(100) / m <= 16."
     apart = sight[1:] / sight[:-1]
     if apart.max() > APART * (1 + 1e-6):
         return f"head {apart.argmax() + 2} sees {apart.max():.1f} times as far as the next steeper one: at most 3."
@@ -53,6 +53,8 @@ def one_token(answer: Callable) -> str | None:
         got = answer(ids.clone(), token)
         if untouched(got):
             return todo
+        if isinstance(got, np.ndarray):
+            got = torch.from_numpy(got)
         if not isinstance(got, Tensor):
             return f"a tensor is needed, not {type(got).__name__}."
         if got.shape != (n, t + 1):
@@ -115,9 +117,11 @@ def chunk_mask(answer: Callable) -> str | None:
     return None
 
 
-def _one_mask(got: Tensor, slopes: Tensor, n: int, t: int) -> str | None:
+def _one_mask(got: Tensor | np.ndarray, slopes: Tensor, n: int, t: int) -> str | None:
     if untouched(got):
         return todo
+    if isinstance(got, np.ndarray):
+        got = torch.from_numpy(got)
     if not isinstance(got, Tensor):
         return f"a tensor is needed, not {type(got).__name__}."
     if got.dtype == torch.bool:
@@ -246,6 +250,7 @@ MISTAKES = {
         "positive": "answer = [-(2.0 ** -h) for h in range(1, 9)]",
         "eight slopes": "answer = [0.3 / 3**h for h in range(7)]",
         "at most 16": "answer = [8 / 16384 * 2**h for h in range(8)]",
+        "sees 16.4 tokens": "answer = [0.28 / 2.4**h for h in range(7)] + [8 / 16384]",
         "head 8 sees": "import numpy as np\nanswer = np.linspace(0.3, 8 / 16384, 8)",
     },
     "5.2": {
