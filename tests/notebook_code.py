@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import tools.definitions
 from tools.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,34 +62,8 @@ def inventory(number: str) -> dict[str, str]:
 
 
 def definitions(number: str, **known) -> dict:
-    """The names a notebook imports and defines (functions, classes, parameters, constants), nothing trained or drawn.
-
-    Statements that only import, define, or bind a name to something cheap are executed in order; a statement that
-    needs a result of a cell left out is left out too. ``known`` are such results, there from the start.
-    """
-    space: dict = {"__name__": "notebook", "display": lambda *args, **kwargs: None, **known}
-    for cell in code(number):
-        if {"setup", "exercise", "check"} & set(cell["tags"]):
-            continue
-        for statement in tree(cell).body:
-            if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) or cheap(statement):
-                try:
-                    exec(compile(ast.Module([statement], []), f"{number}:{cell['id']}", "exec"), space)
-                except Exception:  # it needs something that was left out
-                    if isinstance(statement, ast.Import | ast.ImportFrom):
-                        raise
-    return space
-
-
-def cheap(statement: ast.stmt) -> bool:
-    """A binding made of literals, tensors of literals, arithmetic, and look-ups: no training, no figure, no file."""
-    if not isinstance(statement, ast.Assign | ast.AnnAssign):
-        return False
-    calls = {ast.unparse(node.func) for node in ast.walk(statement) if isinstance(node, ast.Call)}
-    allowed = (
-        r"(torch|np|math|dict|list|tuple|range|len|int|float|set|zip|enumerate|sorted|sum|min|max|str)\b.*|.*split"
-    )
-    return all(re.fullmatch(allowed, call) for call in calls)
+    """:func:`tools.definitions.definitions` of a notebook by its number."""
+    return tools.definitions.definitions(FILES[number], **known)
 
 
 def section(number: str, title: str) -> str:

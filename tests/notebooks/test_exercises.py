@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 
 import numpy as np
 import pytest
@@ -12,33 +11,15 @@ import torch
 
 from helpers import exercises
 from helpers.studies import order_tasks
-from tests.notebook_code import FILES, cells, definitions
-
-LINE = re.compile(r'check\(\s*"(\d\.\d)"\s*,\s*(.+?)\s*\)\s*$', re.S)
+from tests.notebook_code import FILES, cells, code, definitions
+from tools.exercises import Exercise
+from tools.exercises import exercises as exercises_of
 
 
 @functools.cache
-def found(number: str) -> dict[str, dict]:
+def found(number: str) -> dict[str, Exercise]:
     """Exercise -> stub, the expression handed to the check, its hint and its solution."""
-    out, stub = {}, None
-    here = cells(number)
-    for i, cell in enumerate(here):
-        if "exercise" in cell["tags"]:
-            stub = cell["source"]
-        if "check" in cell["tags"]:
-            match = LINE.search(cell["source"])
-            assert match, f'{cell["id"]}: a check cell calls check("N.M", answer)'
-            folded = here[i + 1]["source"] if i + 1 < len(here) else ""
-            solution = re.search(r"<summary>Solution</summary>\s*\n\n```python\n(.*?)```", folded, re.S)
-            out[match[1]] = {
-                "stub": stub,
-                "answer": match[2],
-                "hint": "<summary>Hint</summary>" in folded,
-                "solution": solution and solution[1],
-                "cell": cell["source"],
-            }
-            stub = None
-    return out
+    return exercises_of(FILES[number])
 
 
 @functools.cache
@@ -67,29 +48,31 @@ MISTAKES = [
 def test_every_exercise_has_a_stub_a_check_a_hint_and_a_solution(number):
     module = importlib.import_module(f"helpers.exercises.nb{number}")
     here = found(number)
+    checks = [cell["source"] for cell in code(number) if "check" in cell["tags"]]
+    assert len(here) == len(checks), 'a check cell calls check("N.M", answer), behind a stub'
     assert list(here) == list(module.CHECKS) == [f"{int(number)}.{i + 1}" for i in range(len(here))]
     for name, exercise in here.items():
-        assert exercise["stub"] and "..." in exercise["stub"], f"{name}: no stub"
-        assert exercise["hint"] and exercise["solution"], f"{name}: no folded hint and solution after its check"
+        assert exercise.stub and "..." in exercise.stub, f"{name}: no stub"
+        assert exercise.hint and exercise.solution, f"{name}: no folded hint and solution after its check"
         assert module.MISTAKES.get(name), f"{name}: list the classic mistakes"
 
 
 @pytest.mark.parametrize(("number", "name"), EXERCISES)
 def test_a_stub_left_alone_says_todo(number, name):
     exercise = found(number)[name]
-    assert exercises.feedback(name, answer(number, exercise["stub"], exercise["answer"])) == f"{name} TODO"
+    assert exercises.feedback(name, answer(number, exercise.stub, exercise.expression)) == f"{name} TODO"
 
 
 @pytest.mark.parametrize(("number", "name"), EXERCISES)
 def test_the_folded_solution_is_right(number, name):
     exercise = found(number)[name]
-    assert exercises.feedback(name, answer(number, exercise["solution"], exercise["answer"])) == f"{name} OK"
+    assert exercises.feedback(name, answer(number, exercise.solution, exercise.expression)) == f"{name} OK"
 
 
 @pytest.mark.parametrize(("number", "name", "words"), MISTAKES)
 def test_a_classic_mistake_is_caught_and_named(number, name, words):
     source = importlib.import_module(f"helpers.exercises.nb{number}").MISTAKES[name][words]
-    text = exercises.feedback(name, answer(number, source, found(number)[name]["answer"]))
+    text = exercises.feedback(name, answer(number, source, found(number)[name].expression))
     assert text.startswith(f"{name} not yet: "), text
     assert words in text, f"the feedback does not say {words!r}: {text}"
     assert "your code raised" not in text, "a mistake is an answer that runs"
@@ -107,7 +90,7 @@ def test_a_bias_that_needs_no_prepare_is_an_answer():
 
 def test_an_answer_may_write_into_what_it_is_given():
     """A rotation in place is a right answer, though it changes the very tensor that the check compares with."""
-    source = found("04")["4.1"]["solution"].replace("return ", "x[:] = ") + "\n    return x"
+    source = found("04")["4.1"].solution.replace("return ", "x[:] = ") + "\n    return x"
     assert exercises.feedback("4.1", answer("04", source, "apply_rotary")) == "4.1 OK"
 
 
