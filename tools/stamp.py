@@ -14,7 +14,7 @@ from typing import Any
 
 from helpers.store import write_whole
 
-from . import minutes
+from . import minutes, teaching
 from .common import Stop, say
 from .format import unformatted
 from .project import Project, read_json
@@ -259,7 +259,9 @@ def stamped(project: Project) -> dict[Path, str]:
         text = licence.read_text(encoding="utf-8")
         wanted[licence] = re.sub(r"(?m)^Copyright \(c\).*$", lambda _: line, text)
     wanted[root / "README.md"] = stamped_readme((root / "README.md").read_text(encoding="utf-8"), project)
-    return wanted | {path: stamped_notebook(path, project) for path in project.all()}
+    notebooks = {path: stamped_notebook(path, project) for path in project.all()}
+    cells = {path.name: json.loads(text)["cells"] for path, text in notebooks.items()}
+    return wanted | notebooks | teaching.stamped(project, cells)
 
 
 def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace:

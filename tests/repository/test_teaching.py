@@ -1,0 +1,324 @@
+"""The instructor's pages: what they name is there, the plans keep to the meter, and exam answers are computed here.
+
+A number in a model answer carries its name in a comment that no reader sees, ``0.451<!-- exam: weight at 9 -->``, and
+:data:`ANSWERS` computes it: change a question's numbers here, run this file, and it prints the new answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from helpers.encodings import Encoding, sinusoidal, t5
+from helpers.model import Encoder
+from tests.notebook_code import FILES, ROOT, cells
+from tools import stamp, teaching
+from tools.common import Stop
+from tools.exercises import exercises as exercises_of
+from tools.project import Project, load
+
+FOLDER = ROOT / "teaching"
+PAGES = {path.stem: path for path in sorted(FOLDER.glob("0?.md"))}
+PLANS = json.loads((FOLDER / "plans.json").read_text(encoding="utf-8"))
+HEADINGS = [
+    "Goals", "Before the class: a self-test", "A class of 75 minutes", "Three classes of 50 minutes",
+    "What students get wrong", "To discuss", "Exam",
+]  # fmt: skip
+
+
+@functools.cache
+def text(number: str) -> str:
+    return PAGES[number].read_text(encoding="utf-8")
+
+
+def part(number: str, heading: str) -> str:
+    """What stands under a heading of level 2."""
+    return re.split(r"(?m)^## ", text(number).split(f"\n## {heading}\n", 1)[1])[0]
+
+
+def exam(number: str) -> dict[str, tuple[int, str]]:
+    """Question -> its marks and its text with the model answer."""
+    parts = re.split(r"(?m)^### (E\d\.\d) .+ \((\d+) marks\)$", part(number, "Exam"))[1:]
+    return {name: (int(marks), body) for name, marks, body in zip(*[iter(parts)] * 3, strict=True)}
+
+
+# ------------------------------------------------------------------------------------------------------- the pages
+
+
+def test_every_notebook_has_its_page_and_every_page_is_linked():
+    assert list(PAGES) == list(FILES)[: len(PAGES)]
+    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for page in FOLDER.glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index
+    assert "](teaching/README.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_a_page_has_its_parts_in_order(number):
+    assert re.findall(r"(?m)^## (.+)$", text(number)) == HEADINGS
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_every_goal_is_checked_by_something_that_is_there(number):
+    exercises, questions = exercises_of(FILES[number]), exam(number)
+    memory = next(c["source"] for c in cells(number) if "## From memory" in c["source"])
+    n_recall = len(re.findall(r"<summary>\d+\. ", memory.split("## From memory")[1].split("\n## ")[0]))
+    goals = re.findall(r"(?ms)^- (.+?)(?=^- |\Z)", part(number, "Goals"))
+    assert 4 <= len(goals) <= 6
+    checked = set()
+    for goal in goals:
+        by = re.search(r"Checked\s+by:(.+?)\.\s*$", goal, re.S)
+        assert by, f"no check: {goal}"
+        for name in map(str.strip, by[1].split(",")):
+            kind, _, which = " ".join(name.split()).rpartition(" ")
+            there = {"exercise": exercises, "exam": questions, "recall": [str(i + 1) for i in range(n_recall)]}
+            assert which in there[kind], f"{name} is not there"
+            checked.add(name)
+    assert {f"exam {question}" for question in questions} <= checked, "a question that checks no goal"
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_the_self_test_has_five_questions_with_folded_answers(number):
+    test = part(number, "Before the class: a self-test")
+    assert re.findall(r"(?m)^(\d)\. ", test) == list("12345")
+    assert test.count("<summary>Answer</summary>\n\n") == test.count("</details>") == 5
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_mistakes_are_those_that_the_checks_name(number):
+    known = importlib.import_module(f"helpers.exercises.nb{number}").MISTAKES
+    named = re.findall(r'[Cc]heck (\d\.\d): "([^"]+)"', " ".join(text(number).split()))
+    assert len(named) >= 5
+    for exercise, words in named:
+        words = next((w for w in known[exercise] if w.lower() == words.lower()), None)
+        assert words, f"check {exercise} does not name this mistake; it names {', '.join(known[exercise])}"
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_discussions_say_what_to_listen_for(number):
+    questions = re.findall(r"(?m)^\d\. ", part(number, "To discuss"))
+    assert 3 <= len(questions) <= 4 and part(number, "To discuss").count("*Listen for:*") == len(questions)
+
+
+def test_pictures_that_pages_name_are_there():
+    figures = json.loads((ROOT / "figures" / "manifest.json").read_text(encoding="utf-8"))
+    for page in FOLDER.glob("*.md"):
+        words = re.findall(r"\b0[1-6]_\w+\b(?!\.ipynb)", page.read_text(encoding="utf-8"))
+        assert not [w for w in words if w not in figures and w not in {f.stem for f in FILES.values()}], page.name
+
+
+# ------------------------------------------------------------------------------------------------------- the plans
+
+
+def test_the_plans_are_current():
+    """Sections, pictures, guesses, cells and exercises are there, no class takes too long; else this raises Stop."""
+    for path, wanted in stamp.stamped(Project(ROOT)).items():
+        if FOLDER in path.parents:
+            assert path.read_text(encoding="utf-8") == wanted, f"{path.name} is not current: python3 tasks.py stamp"
+
+
+def minute(number: str, heading: str) -> float:
+    return teaching.sections(load(FILES[number])["cells"])[heading].minutes
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_a_section_takes_what_the_meter_says(number):
+    """Together with the cells up to the setup the sections are the main path of tools/minutes.py."""
+    from tools import minutes
+
+    notebook = load(FILES[number])["cells"]
+    start = next(i for i, cell in enumerate(notebook) if cell["id"] == "start")
+    before = minutes.minutes(notebook[: start + 1])["main"]
+    main = sum(section.minutes for section in teaching.sections(notebook).values() if section.main)
+    assert abs(before + main - minutes.of(FILES[number])["main"]) < 1.5
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_classes_are_neither_too_long_nor_too_short(number):
+    shown = re.findall(r"Together (\d+) minutes", text(number))
+    assert len(shown) == 4 and 55 <= int(shown[0]) <= 75 and all(38 <= int(n) <= 50 for n in shown[1:])
+    for classes in (PLANS[number]["75"], [row for rows in PLANS[number]["50"] for row in rows]):
+        assert (
+            sum(bool(row.get("wall")) for row in classes) >= 5 and sum(len(row.get("vote", [])) for row in classes) >= 6
+        )
+        assert any(row.get("live") for row in classes) and any("exercise" in row for row in classes)
+    questions = re.findall(r"(?m)^\d\. ", part(number, "To discuss"))
+    for row in [*PLANS[number]["75"], *(row for rows in PLANS[number]["50"] for row in rows)]:
+        if found := re.fullmatch(r"Discussion, question (\d)", row.get("do", "")):
+            assert int(found[1]) <= len(questions)
+
+
+def test_a_plan_that_names_what_is_not_there_is_refused():
+    notebook = load(FILES["01"])["cells"]
+
+    def refused(row: dict, most: int = 75) -> str:
+        with pytest.raises(Stop) as stop:
+            teaching.lesson([row], "01", FILES["01"].name, notebook, most)
+        return str(stop.value)
+
+    assert "no section 'The end'" in refused({"at": "The end"})
+    assert "no picture '01_none'" in refused({"at": "The race", "wall": ["01_none"]})
+    assert "no guess 'guess_x'" in refused({"at": "The race", "vote": ["guess_x"]})
+    assert "no cell 'hero'" in refused({"at": "The race", "live": ["hero"]})
+    assert "no exercise '2.1'" in refused({"exercise": "2.1"})
+    assert "takes 9 minutes of 8" in refused({"do": "Talk", "minutes": 9}, most=8)
+
+
+# -------------------------------------------------------------------------------------------------------- the exam
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_marks_add_up_and_questions_are_new(number):
+    questions = exam(number)
+    assert list(questions) == [f"E{int(number)}.{i + 1}" for i in range(len(questions))] and 4 <= len(questions) <= 5
+    notebook = " ".join(" ".join(c["source"] for c in cells(number)).split())
+    for name, (marks, body) in questions.items():
+        question, answer = body.split("<details><summary>Model answer</summary>\n\n")
+        given = re.findall(r"(?m)^- (\d) marks?: ", answer)
+        assert sum(map(int, given)) == marks, f"{name}: {given} of {marks}"
+        for sentence in re.split(r"(?<=[.?:]) ", " ".join(question.split())):
+            assert len(sentence) < 30 or sentence not in notebook, f"{name} repeats the notebook: {sentence}"
+
+
+class _Mirror(Encoding):
+    """-|i - j| on the logits."""
+
+    def prepare(self, q_pos, k_pos, allowed):
+        return -self.distance(q_pos, k_pos).abs()[:, None].double()
+
+    def bias(self, q, k, state, layer):
+        return state
+
+
+def _orders() -> list[tuple[str, ...]]:
+    return sorted(set(itertools.permutations("the dog saw the dog".split())))
+
+
+def _told(encoding: Encoding | None) -> int:
+    """Different means that a random encoder gives to the orders of E1.4."""
+    torch.manual_seed(0)
+    model = Encoder(vocab_size=3, d_model=32, n_heads=4, n_layers=2, encoding=encoding).double()
+    words = sorted({word for order in _orders() for word in order})
+    with torch.no_grad():
+        means = model.hidden(torch.tensor([[words.index(w) for w in order] for order in _orders()]))[0].mean(1)
+    return len({tuple(mean) for mean in (means.numpy().round(9) + 0.0).tolist()})
+
+
+def _bos(i: int, logit: float = 2.0) -> float:
+    return math.exp(logit) / (math.exp(logit) + i)
+
+
+def _halves(base: float = 10_000.0, convention: str = "halves") -> torch.Tensor:
+    return sinusoidal.sinusoidal_table(torch.arange(7), 8, base, convention=convention, dtype=torch.float64)
+
+
+def _clock(position: float) -> tuple[float, float]:
+    """The tip (sin, cos) of E2.2's clock."""
+    return math.sin(0.3 * position), math.cos(0.3 * position)
+
+
+def _rows_apart(k: int) -> float:
+    rows = sinusoidal.sinusoidal_table(torch.arange(k + 1), 4, dtype=torch.float64)
+    return (rows[k] - rows[0]).norm().item()
+
+
+def _ported() -> tuple[torch.Tensor, torch.Tensor]:
+    """E2.4: the speeds of the port and of the original, fast to slow."""
+    i = torch.arange(192, dtype=torch.float64)
+    return 1e4 ** (-i / 192), 1e4 ** (-i / 191)
+
+
+def _off() -> torch.Tensor:
+    return 1499 * (_ported()[0] - _ported()[1])
+
+
+def _bucket(distance: int) -> int:
+    return int(t5.t5_buckets(-torch.tensor([distance]))[0])
+
+
+def _untrained(bias: float) -> torch.Tensor:
+    """E3.3: attention by distance of the 512th token, the buckets that training did not reach at ``bias``."""
+    buckets = t5.t5_buckets(-torch.arange(512))
+    of_head = torch.where(torch.arange(512) == 0, 0.0, torch.where(torch.arange(512) == 1, 3.5, -3.0)).double()
+    return torch.where(buckets > _bucket(63), bias, of_head).softmax(0)
+
+
+ANSWERS: dict[str, dict[str, Callable[[], float]]] = {
+    "01": {
+        "which is first": lambda: 100 / 3,
+        "in order": lambda: 100 * 5 / 6,
+        "weight at 9": lambda: _bos(9),
+        "below a tenth": lambda: next(i for i in range(999) if _bos(i) < 0.1),
+        "step plain at 9": lambda: _bos(9, 0) - _bos(10, 0),
+        "step loud at 9": lambda: _bos(9) - _bos(10),
+        "orders": lambda: len(_orders()),
+        "last words": lambda: len({order[-1] for order in _orders()}),
+        "up to mirrors": lambda: _told(_Mirror()),
+    },
+    "02": {
+        "position of the row": lambda: math.atan2(0.909, -0.416),
+        "second frequency": lambda: math.atan2(0.199, 0.980) / 2,
+        "base, paper": lambda: round(math.atan2(0.199, 0.980) / 2, 2) ** -4,
+        "base, original code": lambda: round(math.atan2(0.199, 0.980) / 2, 2) ** -3,
+        "cos 0.9": lambda: _clock(3)[1],
+        "sin 0.9": lambda: _clock(3)[0],
+        "sine at 8": lambda: _clock(8)[0],
+        "cosine at 8": lambda: _clock(8)[1],
+        "distance to 3": lambda: _rows_apart(3),
+        "distance to 6": lambda: _rows_apart(6),
+        "slowest too fast": lambda: 100 * (_ported()[0][-1] / _ported()[1][-1] - 1).item(),
+        "slowest off": lambda: _off()[-1].item(),
+        "worst clock": lambda: int(_off().argmax()),
+        "worst error": lambda: _off().max().item(),
+    },
+    "03": {
+        "longest text": lambda: 1026 - 2,
+        "numbers of the table": lambda: 1026 * 1024,
+        "new rows": lambda: 2 + 2048,
+        "part of the way": lambda: torch.linspace(0, 1023, 2048, dtype=torch.float64)[1].item(),
+        "bucket of 10": lambda: _bucket(10),
+        "bucket of 20": lambda: _bucket(20),
+        "bucket of 60": lambda: _bucket(60),
+        "bucket of 100": lambda: _bucket(100),
+        "first untrained": lambda: next(n for n in range(512) if _bucket(n) > _bucket(63)),
+        "untrained keys": lambda: sum(_bucket(n) > _bucket(63) for n in range(512)),
+        "share untrained": lambda: 100 * _untrained(0.0)[t5.t5_buckets(-torch.arange(512)) > 26].sum().item(),
+        "previous if trained": lambda: 100 * _untrained(-3.0)[1].item(),
+        "previous now": lambda: 100 * _untrained(0.0)[1].item(),
+        "numbers of Shaw": lambda: (2 * 16 + 1) * 64 * 12 * 12,
+        "numbers of T5": lambda: 32 * 12,
+    },
+}
+MARK = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(?:%|\$)?(?: [a-zA-Z]+)?\s?<!-- exam: (.+?) -->")
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_numbers_of_model_answers_are_computed(number):
+    found = [(name, value) for value, name in MARK.findall(text(number))]
+    assert text(number).count("<!-- exam: ") == len(found), "a comment without a number before it"
+    assert {name for name, _ in found} == set(ANSWERS[number])
+    for name, shown in found:
+        digits = len(shown.partition(".")[2])
+        computed = ANSWERS[number][name]()
+        assert f"{computed:,.{digits}f}" in (shown, f"{float(shown.replace(',', '')):,.{digits}f}"), (name, computed)
+
+
+def test_what_the_answers_say_without_a_number():
+    """E1.4: a bag. E1.2: the louder BOS. E2.1: two conventions, one table. E3.2: which distances share a bucket."""
+    assert _told(None) == 1
+    assert _bos(1, 0) - _bos(2, 0) > _bos(1) - _bos(2) and _bos(500) - _bos(501) > _bos(500, 0) - _bos(501, 0)
+    shown = torch.tensor([0.909, 0.199, 0.020, 0.002, -0.416, 0.980, 1.000, 1.000], dtype=torch.float64)
+    assert (_halves()[2] - shown).abs().max() < 6e-4
+    assert torch.allclose(_halves(), _halves(1000.0, "tensor2tensor"))
+    a, b = _clock(5)
+    s, c = _clock(3)
+    assert abs(c * a + s * b - _clock(8)[0]) < 1e-12 and abs(-s * a + c * b - _clock(8)[1]) < 1e-12
+    assert _bucket(60) == _bucket(62) and _bucket(300) == _bucket(3000) == 31 == _bucket(113) > _bucket(112)
