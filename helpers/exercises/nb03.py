@@ -11,6 +11,12 @@ from ..encodings.learned import padded_positions
 from ..encodings.t5 import t5_buckets
 from . import todo, untouched
 
+
+def _number(value) -> float:
+    """A number, or the only one of a list, a tuple or an array."""
+    return float(np.ravel(value).item()) if isinstance(value, list | tuple | np.ndarray) else float(value)
+
+
 # ---------------------------------------------------------------------------------------- 3.1 which row is it
 
 
@@ -22,7 +28,7 @@ def rows_of(answer) -> str | None:
         if untouched(both):
             return todo
         rows, longest = both
-        rows, longest = torch.as_tensor(rows), float(longest)
+        rows, longest = torch.as_tensor(rows), _number(longest)
         if rows.shape != real.shape:
             return f"one row per token is needed, shape {tuple(real.shape)}; yours has {tuple(rows.shape)}."
         if not bool((rows == rows.long()).all()):
@@ -40,10 +46,12 @@ def rows_of(answer) -> str | None:
 
 
 def _wrong_row(rows: torch.Tensor, right: torch.Tensor, real: torch.Tensor, padding_idx: int) -> str:
-    if torch.equal(rows, right - 1) or torch.equal(rows, (right - 1) * real):
+    if any(torch.equal(rows, low) for low in (right - 1, (right - 1) * real, right - real)):
         return "off by one: the first real token reads row padding_idx + 1, because row padding_idx is padding's."
     if torch.equal(rows * real, padded_positions(real.bool()).clamp(min=0) * real):
         return "the rows start at 0: RoBERTa's first real token reads row padding_idx + 1."
+    if any(torch.equal(rows, high) for high in (right + 1, right + real, real.cumsum(1) + padding_idx + 1)):
+        return "one too far: a sum over the tokens up to here gives 1 for the first, which reads row padding_idx + 1."
     if torch.equal(rows, torch.arange(6).expand_as(real) + padding_idx + 1):
         return "padding is counted here, so the same words get other rows when padded on the left."
     if torch.equal(rows, real.cumsum(1) + padding_idx):
@@ -77,7 +85,7 @@ def last_begins(answer) -> str | None:
         found = answer(*setting)
         if untouched(found):
             return todo
-        mine.append(float(found))
+        mine.append(_number(found))
         buckets = t5_buckets(-back, *setting)
         right.append(float((buckets == buckets.max()).nonzero()[0]))
     if mine == right:
@@ -158,8 +166,8 @@ def _make(seed: int) -> tuple[np.ndarray, list[float], list[int], int]:
 
 
 def _listed(values):
-    """A set as a list; all else as it is."""
-    return list(values) if isinstance(values, set | frozenset) else values
+    """A set, a generator, the values of a dict as a list; all else as it is."""
+    return values if hasattr(values, "__len__") and hasattr(values, "__getitem__") else list(values)
 
 
 def read_table(answer) -> str | None:
@@ -171,7 +179,7 @@ def read_table(answer) -> str | None:
             return todo
         mine, marks, length = found
         mine, marks = (sorted(float(value) for value in np.ravel(_listed(part))) for part in (mine, marks))
-        length = float(length)
+        length = _number(length)
         if length == len(table):
             return "not all rows were trained. Norms do not tell; does a row resemble its neighbor?"
         if length in (trained - 1, trained + 1):
@@ -214,7 +222,7 @@ def kept(answer) -> str | None:
         found = answer(float(period))
         if untouched(found):
             return todo
-        mine.append(float(found))
+        mine.append(_number(found))
     mine, right = np.array(mine), np.cos(np.pi / periods)
     if np.allclose(mine, right, atol=6e-4):  # three digits are enough
         return None
@@ -362,6 +370,7 @@ MISTAKES = {
         "    return (torch.arange(1, real.shape[1] + 1) - margin) * real + padding_idx, table_rows - padding_idx - 1",
         "the whole table": _ROBERTA.format(rows=_RIGHT_ROWS, longest="table_rows"),
         "text is off by one": _ROBERTA.format(rows=_RIGHT_ROWS, longest="table_rows - padding_idx"),
+        "one too far": _ROBERTA.format(rows="real.cumsum(1) + padding_idx + 1", longest=_RIGHT_LONGEST),
         "whole numbers": _ROBERTA.format(rows=f"{_RIGHT_ROWS} + 0.5", longest=_RIGHT_LONGEST),
     },
     "3.2": {

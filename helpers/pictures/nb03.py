@@ -168,7 +168,7 @@ def directions(shares: Mapping[str, np.ndarray]) -> Picture:
         needed[name] = int(np.argmax(held >= 90)) + 1
         ax.plot(np.arange(1, len(share) + 1), held, label=name, **styles[name])
         ax.plot(needed[name], held[needed[name] - 1], "o", color=styles[name]["color"], markersize=5)
-        ax.annotate(f"{needed[name]}", (needed[name], held[needed[name] - 1]), (6, -12), textcoords="offset points")
+        ax.annotate(f"{needed[name]}", (needed[name], held[needed[name] - 1]), (7, -16), textcoords="offset points")
     ax.axhline(90, color=MUTED, linewidth=0.9, linestyle="--", zorder=0)
     ax.set(xlabel="directions kept, strongest first", ylabel="variance held, %", ylim=(0, 103))
     ax.set_xlim(0, 1.1 * max(needed.values()))

@@ -41,14 +41,26 @@ def without_window(table):
     return [[trained / i for i in tops], set(scars.tolist()), trained]
 
 
+def without_lists(table):
+    periods, scars, trained = without_window(table)
+    return (value for value in periods), dict.fromkeys(scars).keys(), [trained]
+
+
 @pytest.mark.parametrize(
     ("number", "answer"),
     [
         ("3.1", by_counting),
+        (
+            "3.1",
+            lambda real, padding_idx, rows: [real.cumsum(1) * real + padding_idx, np.array([rows - padding_idx - 1])],
+        ),
         ("3.2", by_trying),
+        ("3.2", lambda *setting: [by_trying(*setting)]),
         ("3.3", without_window),
+        ("3.3", without_lists),
         ("3.4", lambda period: math.sqrt((1 + math.cos(2 * math.pi / period)) / 2)),
         ("3.4", lambda period: torch.cos(torch.tensor(math.pi / period))),
+        ("3.4", lambda period: np.array([math.cos(math.pi / period)])),
         ("3.4", lambda period: round(math.cos(math.pi / period), 3)),
         ("3.5", lambda d, n: n[0] * d + n[1] * d**2),
         ("3.5", lambda d, n: [n[0] * one + n[1] * one**2 for one in d]),

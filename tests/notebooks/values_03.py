@@ -9,6 +9,11 @@ usual = preset == "quick" and seed == 0
 assert torch.equal(E[ids[0]], E[ids[3]]) and not torch.equal(h[0], h[3])
 assert weights[0].argmax() == 0 and weights[3].argmax() == 2, "what the two articles attend to"
 assert pulled.tolist() == [True] * 5 + [False] * 3
+rows = P.detach().clone().requires_grad_()
+masked = ((E[ids] + rows[:5]) @ (E[ids] + rows[:5]).T / 2).masked_fill(~torch.ones(5, 5).tril().bool(), -math.inf)
+masked.softmax(dim=-1)[1, 0].log().backward()
+assert (rows.grad.norm(dim=1) > 0).sum() == 2, "under a causal mask"
+assert weights[0].max() == weights[0, 0] > 0.5 > weights[3].max(), "most, not mostly"
 assert complaint(lambda: torch.zeros(8, 4) + P) == "no error"
 assert minilm.recorded()["wall"] == complaint(lambda: torch.randn(602, 4) + torch.randn(512, 4))
 
@@ -17,6 +22,7 @@ middle_of_training = maps[200]
 beside, between, far_apart = (maps[400].diagonal(k).mean() for k in (1, 16, 48))
 assert np.allclose((beside, between, far_apart), (0.57, 0.2, -0.7), atol=0.07)
 assert np.diff([maps[400].diagonal(k).mean() for k in (1, 4, 16, 24, 32, 40, 48)]).max() < 0, "it falls, up to ripples"
+assert maps[400][63, :5].mean() > -0.55 > -0.75 > maps[400][60:63, :5].mean(), "the very last row is odd"
 one_coordinate = components(initial_scale.recorded_snapshots()[400][:64].double().numpy()).var(0)
 assert abs(one_coordinate[0] / one_coordinate.sum() - 0.6) < 0.05
 assert abs(maps[0].diagonal(1).mean()) < 0.1 > abs(maps[0].diagonal(48).mean())
@@ -43,11 +49,16 @@ for name, j in directions.items():  # the labels of the first picture
     assert abs(strongest / named[name] - 1) < 0.02
 needed = {name: int((np.cumsum(share) < 0.9).sum()) + 1 for name, share in shares.items()}
 assert needed["trained"] == 10 and needed["sinusoidal"] == 72 and abs(needed["random"] - 222) <= 2
-wandering = []
-for start in (0, 127, 254, 381):  # the period near 18, in four parts of the table
-    part = spectrum(middle[start : start + 127])
-    wandering.append(period[(period > 15.5) & (period < 22)][part[(period > 15.5) & (period < 22)].argmax()])
-assert 16.5 < min(wandering[1:]) < 17.5 and 19.3 < max(wandering[1:]) < 20.2, wandering
+for low, high, least, most in ((5, 8, 5.3, 6.6), (12, 24, 13.5, 19.8)):  # two periods, along the table
+    band, wandering = (period > low) & (period < high), []
+    for start in range(1, 413, 24):
+        wandering.append(period[band][spectrum(real[start : start + 96])[band].argmax()])
+    assert abs(min(wandering) - least) < 0.15 and abs(max(wandering) - most) < 0.15, wandering
+for row in range(1, 497):  # crests in every part of the table, seen from a row towards later ones
+    curve = cosines[row, row : row + 16]
+    crests = 1 + (np.diff(np.sign(np.diff(curve))) < 0).nonzero()[0]
+    assert {5, 6, 7} & set(crests) and {10, 11, 12, 13} & set(crests), row
+assert cosines[0, 1:].max() < 0.32, "row 0 resembles no other"
 nearest = (cosines - 9 * np.eye(512)).argmax(1)
 assert 0.997 < (abs(nearest - np.arange(512)) == 1).mean() < 0.9985
 turns = np.arange(1, 40)[np.diff(np.sign(np.diff(by_offset))) != 0]
@@ -114,6 +125,13 @@ none_far = [100 * result.recall[512].mean().item() for result in none_band.resul
 assert 88 < min(none_far) < max(none_far) < 96, "no encoding finds nine of ten"
 assert min(none_band.values(64)) > max(table_band.values(64)) + 0.3 > max(t5_band.values(64)), "and is worst at 64"
 rises = [fair_race.gap(result) for result in fair_race.trials("t5").values()]
+table_rises = [fair_race.gap(result) for result in fair_race.trials("learned").values()]
+assert len(table_rises) == 7 and abs(min(table_rises) - 0.1) < 0.01 and abs(max(table_rises) - 1.2) < 0.02
+longer_far = [
+    sorted(100 * result.recall[512].mean().item() for result in fair_race.band(scheme, longer=True).results)
+    for scheme in ("none", "learned")
+]
+assert np.allclose(longer_far, ((25, 62), (88, 96)), atol=0.6), "more steps turn the recall at 512"
 assert len(rises) == 7 and 0 < min(rises) < 0.005 and abs(max(rises) - 0.43) < 0.005
 assert fair_race.chosen("t5")[0].key == "t5[gain=10]" and fair_race.chosen("t5")[0].scheme == "t5"
 heads_back = numbers_learned[back].T
@@ -146,5 +164,5 @@ before, after = (m.encoding.table.weight.detach()[:64] for m in (race.make_model
                                                                    race.load_model("learned", 0)))  # fmt: skip
 assert (after - before).abs().max() < 1.05 * sum(rates), "no entry goes further than the rates add up to"
 assert torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1] > 0.98
-assert (in_the_code - in_the_paper).abs().max() > 1
+assert 1 < apart < 3
 assert patches["row and column"] > 95 and 0.03 < additive_share(grid_of_noise) < 0.08
