@@ -171,7 +171,32 @@ def stamped(project: Project, notebooks: dict[str, list[dict[str, Any]]]) -> dic
             text = page.read_text(encoding="utf-8")
             made = blocks(project, number, entry["file"], notebooks[entry["file"]])
             wanted[page] = filled(text, made)
+    room = folder / "classroom.md"
+    if room.exists():
+        wanted[room] = filled(room.read_text(encoding="utf-8"), measured(read_json(folder / "measured.json"), 100))
     return wanted
+
+
+def measured(found: dict[str, Any], users: int) -> dict[str, str]:
+    """The stamped parts of classroom.md, from teaching/measured.json (numbers of `tasks.py bench --only notebooks`)."""
+    rows = [
+        f'Measured on {found["machine"]}, one thread, preset "quick":\n',
+        "| notebook | peak memory of its kernel, MiB | processor seconds | in training | first picture after, s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for number, row in found["notebooks"].items():
+        rows.append(f"| {number} | {row['MiB']} | {row['processor']} | {row['training']} | {row['picture']} |")
+    server, kernels = found["server_MiB"], [row["MiB"] for row in found["notebooks"].values()]
+    one, two = server + max(kernels), server + sum(sorted(kernels)[-2:])
+    slowest = max(row["processor"] for row in found["notebooks"].values())
+    hub = (
+        f"A server takes {server} MiB, the largest kernel {max(kernels)}: {one / 1024:.1f} GiB per user at the worst "
+        f"moment, {two / 1024:.1f} with the two largest open. For n users with one notebook each the machine needs "
+        f"n times {one / 1024:.2f} GiB, besides its system and the hub: {users * one / 1024:.0f} GiB for {users}. "
+        "(Each process counted alone. Pages that kernels share count every time, so the true need is lower.) "
+        f"On one core all of a notebook takes at most {slowest} processor seconds."
+    )
+    return {"measured": "\n".join(rows), "hub": hub}
 
 
 def filled(text: str, made: dict[str, str]) -> str:

@@ -17,8 +17,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from helpers.encodings import Encoding, sinusoidal, t5
-from helpers.model import Encoder
+from helpers import corpus, encodings, race
+from helpers.encodings import Encoding, alibi, extension, rope, sinusoidal, t5
+from helpers.model import Encoder, KVCache
+from helpers.studies import broken
 from tests.notebook_code import FILES, ROOT, cells
 from tools import stamp, teaching
 from tools.common import Stop
@@ -54,7 +56,7 @@ def exam(number: str) -> dict[str, tuple[int, str]]:
 
 
 def test_every_notebook_has_its_page_and_every_page_is_linked():
-    assert list(PAGES) == list(FILES)[: len(PAGES)]
+    assert list(PAGES) == list(FILES)
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     for page in FOLDER.glob("*.md"):
         assert page.name == "README.md" or f"]({page.name})" in index
@@ -95,7 +97,7 @@ def test_the_self_test_has_five_questions_with_folded_answers(number):
 @pytest.mark.parametrize("number", PAGES)
 def test_mistakes_are_those_that_the_checks_name(number):
     known = importlib.import_module(f"helpers.exercises.nb{number}").MISTAKES
-    named = re.findall(r'[Cc]heck (\d\.\d): "([^"]+)"', " ".join(text(number).split()))
+    named = re.findall(r'[Cc]heck (\d\.\d): "([^"]+)"', " ".join(text(number).replace("\\*", "*").split()))
     assert len(named) >= 5
     for exercise, words in named:
         words = next((w for w in known[exercise] if w.lower() == words.lower()), None)
@@ -170,6 +172,27 @@ def test_a_plan_that_names_what_is_not_there_is_refused():
     assert "no cell 'hero'" in refused({"at": "The race", "live": ["hero"]})
     assert "no exercise '2.1'" in refused({"exercise": "2.1"})
     assert "takes 9 minutes of 8" in refused({"do": "Talk", "minutes": 9}, most=8)
+
+
+# ---------------------------------------------------------------------------------------- projects and the classroom
+
+
+def test_points_of_a_project_add_up_and_its_faults_are_those_that_are_planted():
+    projects = (FOLDER / "projects.md").read_text(encoding="utf-8")
+    for body in re.split(r"(?m)^## ", projects)[1:]:
+        points = [int(n) for n in re.findall(r"(?m)^\| [^|]+ \| (\d+) \|", body)]
+        assert len(points) == 5 and sum(points) == 100
+        assert "*A good report*" in body and "*A poor report*" in body
+    table = projects.split("| fault | ")[1].split("\n\n")[0]
+    assert set(re.findall(r"(?m)^\| ([^|]+?) \|", table)) - {"---"} == set(broken.FAULTS)
+    assert all(f'"{fault}"' in projects for fault in broken.FAULTS)
+
+
+def test_memory_is_said_of_every_notebook():
+    found = json.loads((FOLDER / "measured.json").read_text(encoding="utf-8"))
+    assert list(found["notebooks"]) == list(FILES) and all(row["MiB"] < 1200 for row in found["notebooks"].values())
+    shown = teaching.measured(found, 100)
+    assert f"{max(row['MiB'] for row in found['notebooks'].values())}: " in shown["hub"]
 
 
 # -------------------------------------------------------------------------------------------------------- the exam
@@ -251,6 +274,44 @@ def _untrained(bias: float) -> torch.Tensor:
     return torch.where(buckets > _bucket(63), bias, of_head).softmax(0)
 
 
+def _turns(channels: int, base: float, length: int) -> torch.Tensor:
+    """Turns of each pair over a length."""
+    return length * rope.rope_frequencies(channels, base) / (2 * math.pi)
+
+
+def _pair(distance: int) -> float:
+    """E4.2: what the pair adds, query ``distance`` after the key at position 20."""
+    encoding = encodings.RoPE(2, inv_freq=torch.tensor([math.pi / 6]))
+    q, k = torch.tensor([[[[3.0, 0.0]]], [[[0.0, 2.0]]]])
+    q, k = encoding.rotate(q, k, encoding.prepare(torch.tensor([[20 + distance]]), torch.tensor([[20]]), None), 0)
+    return (q * k).sum().item()
+
+
+def _weights() -> torch.Tensor:
+    """E5.2: weight by distance, the query's own token at 1."""
+    return torch.exp(-torch.arange(5000, dtype=torch.float64) / 32)
+
+
+def _needle(distance: int) -> float:
+    own = math.exp(6) * _weights()[distance]
+    return (own / (_weights().sum() - _weights()[distance] + own)).item()
+
+
+def _early(length: int) -> torch.Tensor:
+    """E5.3: loss by characters of context."""
+    return 2 + 0.2 * (8 - torch.arange(length, dtype=torch.float64)).clamp(min=0)
+
+
+def _slowed(rule: str) -> float:
+    """E6.1: by how much a rule slows pair 32."""
+    return (rope.rope_frequencies(128, 1e4) / extension.extend(rule, 128, 1e4, 4, 4096).inv_freq)[32].item()
+
+
+def _grown(share: float) -> float:
+    """E6.2: by how much a logit grows if the number reaches this share of the channels."""
+    return share * extension.extend("yarn", 32, 1e4, 16, 4096).attention_factor ** 2 + 1 - share
+
+
 ANSWERS: dict[str, dict[str, Callable[[], float]]] = {
     "01": {
         "which is first": lambda: 100 / 3,
@@ -296,6 +357,50 @@ ANSWERS: dict[str, dict[str, Callable[[], float]]] = {
         "numbers of Shaw": lambda: (2 * 16 + 1) * 64 * 12 * 12,
         "numbers of T5": lambda: 32 * 12,
     },
+    "04": {
+        "turning channels": lambda: 2048 // 16 // 2,
+        "turns of pair 16": lambda: _turns(64, 1e4, 4096)[16].item(),
+        "unfinished of 32": lambda: int((_turns(64, 1e4, 4096) < 1).sum()),
+        "unfinished of 64": lambda: int((_turns(128, 1e4, 4096) < 1).sum()),
+        "pair at 0": lambda: round(_pair(0), 9) + 0.0,
+        "pair at 3": lambda: _pair(3),
+        "pair at -3": lambda: _pair(-3),
+        "pair is largest at": lambda: max(range(13), key=_pair),
+        "last row of the first head": lambda: rope.layout_permutation(64)[7].item(),
+        "first collision": lambda: next(i for i in range(8192) if int(torch.tensor(i).half()) != i),
+        "different numbers": lambda: torch.arange(8192, dtype=torch.float16).unique().numel(),
+    },
+    "05": {
+        "gentlest head": lambda: int(alibi.alibi_slopes(20).argmin()) + 1,
+        "steepest head": lambda: int(alibi.alibi_slopes(20).argmax()) + 1,
+        "steepest slope": lambda: alibi.alibi_slopes(20).max().item(),
+        "by the formula": lambda: 2 ** (-8 * 17 / 20),
+        "too far by": lambda: alibi.alibi_slopes(20).max().item() / 2 ** (-8 * 17 / 20),
+        "all keys": lambda: _weights().sum().item(),
+        "half of the attention": lambda: max(d for d in range(1000) if _needle(d) >= 0.5),
+        "as one token": lambda: max(d for d in range(1000) if math.exp(6) * _weights()[d] >= 1 - 1e-9),
+        "loss at 16": lambda: _early(16).mean().item(),
+        "loss at 64": lambda: _early(64).mean().item(),
+        "loss at 512": lambda: _early(512).mean().item(),
+        "loss sliding": lambda: max(_early(n)[-(n // 8) :].mean().item() for n in (16, 64, 512)),
+    },
+    "06": {
+        "new base": lambda: 1e4 * 4 ** (128 / 126),
+        "slowed, NTK": lambda: _slowed("ntk"),
+        "turns of pair 32": lambda: _turns(128, 1e4, 4096)[32].item(),
+        "gamma": lambda: (_turns(128, 1e4, 4096)[32].item() - 1) / 31,
+        "slowed, by parts": lambda: _slowed("ntk_by_parts"),
+        "number": lambda: extension.extend("yarn", 32, 1e4, 16, 4096).attention_factor,
+        "a quarter grows": lambda: _grown(0.25),
+        "all grows": lambda: _grown(1.0),
+        "KiB per token": lambda: 2 * 32 * 8 * 128 * 2 / 2**10,
+        "GiB": lambda: 2 * 32 * 8 * 128 * 2 * 1e5 / 2**30,
+        "GiB without groups": lambda: 2 * 32 * 32 * 128 * 2 * 1e5 / 2**30,
+        "dynamic scale": lambda: 2 * 12288 / 4096 - 1,
+        "dynamic base": lambda: 1e4 * 5 ** (128 / 126),
+        "found at, in thousands": lambda: 0.2 * 32.768,
+        "lost at, in thousands": lambda: 0.5 * 32.768,
+    },
 }
 MARK = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(?:%|\$)?(?: [a-zA-Z]+)?\s?<!-- exam: (.+?) -->")
 
@@ -322,3 +427,47 @@ def test_what_the_answers_say_without_a_number():
     s, c = _clock(3)
     assert abs(c * a + s * b - _clock(8)[0]) < 1e-12 and abs(-s * a + c * b - _clock(8)[1]) < 1e-12
     assert _bucket(60) == _bucket(62) and _bucket(300) == _bucket(3000) == 31 == _bucket(113) > _bucket(112)
+
+
+def test_one_permutation_for_all_heads():
+    """E4.3: dot products at equal positions change, and the output still depends on distances only."""
+    x = torch.randn(6, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    query, key = torch.randn(80, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64).split([64, 16])
+
+    def logits(query: torch.Tensor, key: torch.Tensor, layout: str, positions: torch.Tensor) -> torch.Tensor:
+        q, k = ((x @ w.T).unflatten(-1, (-1, 8)).transpose(0, 1)[None] for w in (query, key))
+        encoding = encodings.RoPE(8, layout=layout)
+        q, k = encoding.rotate(q, k, encoding.prepare(positions, positions, None), 0)
+        return q @ k.repeat_interleave(4, 1).mT
+
+    together, apart = torch.zeros(1, 6, dtype=torch.long), torch.arange(6)[None]
+    wrong = [w[rope.layout_permutation(len(w))] for w in (query, key)]
+    right = [rope.interleaved_to_half(w, len(w) // 8) for w in (query, key)]
+    original = [logits(query, key, "interleaved", at) for at in (together, apart)]
+    assert all(torch.allclose(logits(*right, "half", at), z) for at, z in zip((together, apart), original, strict=True))
+    assert (logits(*wrong, "half", together) - original[0]).abs().max() > 1
+    assert torch.allclose(logits(*wrong, "half", apart), logits(*wrong, "half", apart + 50), atol=1e-3)
+
+
+@torch.no_grad()
+def test_right_at_first_then_not():
+    """E4.5: prompts by tokens, new tokens by slots: only the row without padding is right. Slots throughout do."""
+    model, text = race.load_model("rope", 0), corpus.excerpt()
+    prompts, new = [text[0, :12], text[1, :20]], text[:2, 20:24]
+    ids = torch.stack([torch.cat([torch.zeros(20 - len(p), dtype=torch.long), p]) for p in prompts])
+    mask = torch.arange(20) >= 20 - torch.tensor([[12], [20]])
+    tokens, slots = (mask.long().cumsum(1) - 1).clamp(min=0), torch.arange(20).expand(2, -1)
+
+    def continued(first: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of the prompts' last tokens and of the new ones, which count slots."""
+        cache = KVCache(after_rotation=True)
+        before = model(ids, position_ids=first, attention_mask=mask, cache=cache)[:, -1]
+        return before, model(new, position_ids=torch.arange(20, 24).expand(2, -1), cache=cache)
+
+    alone = [model(torch.cat([p, n])[None])[0, len(p) - 1 :] for p, n in zip(prompts, new, strict=True)]
+    for first, padded_is_right in ((tokens, False), (slots, True)):
+        before, after = continued(first)
+        for row, right in enumerate(alone):
+            assert torch.allclose(before[row], right[0], atol=1e-4)
+            same = torch.allclose(after[row], right[1:], atol=1e-4)
+            assert same == (padded_is_right or row == 1)

@@ -59,7 +59,13 @@ def test_the_workflow_runs_the_readme_s_commands_on_every_system_and_the_oldest_
     assert {"push", "pull_request", "schedule"} <= set(content.get("on", content.get(True)))
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "results/README.md", "tests/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md", "CONTRIBUTING.md", "results/README.md", "tests/README.md", "teaching/README.md",
+        "teaching/projects.md", "teaching/classroom.md",
+    ],
+)  # fmt: skip
 def test_commands_named_on_a_page_are_there_and_take_these_options(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`python3 tasks\.py ([^`\n]+)`", text) + [c.removeprefix("tasks.py ") for c in commands(text)]
