@@ -81,11 +81,6 @@ def replace(part: Path, path: Path) -> Path:
     return path
 
 
-def write_json(path: Path | str, content: Any) -> None:
-    """Write JSON whole: UTF-8, one space of indentation, a newline at the end."""
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def read_json(path: Path | str, command: str = "") -> Any:
     """Read a recorded JSON file.
 

@@ -71,23 +71,6 @@ def padded_positions(real: Tensor) -> Tensor:
     return real.long().cumsum(1) * real - 1
 
 
-def bert_input(
-    ids: Tensor, segments: Tensor, words: Tensor, positions: Tensor, segment_table: Tensor, norm: nn.LayerNorm
-) -> Tensor:
-    """BERT's input layer without its dropout: three tables added, then normalized.
-
-    Args:
-        ids: (B, T) token ids.
-        segments: (B, T), 0 for the first sentence, 1 for the second.
-        words, positions, segment_table: tables (vocabulary, d), (max_len, d), (2, d).
-        norm: LayerNorm over d.
-
-    Returns:
-        (B, T, d). GPT-2's input layer is the same without segments and without the norm.
-    """
-    return norm(words[ids] + positions[: ids.shape[1]] + segment_table[segments])
-
-
 def interpolate_table(table: Tensor, length: int) -> Tensor:
     """Stretch a table (L, d_model) to (length, d_model) by linear interpolation between its rows, ends kept in place.
 

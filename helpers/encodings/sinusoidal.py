@@ -11,8 +11,6 @@ the frequencies; :data:`CONVENTIONS` names them.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -122,11 +120,6 @@ def dot_product_by_distance(distance: Tensor, d_model: int, base: float = 10_000
     wide = in_float64(distance)
     angles = wide[..., None] * sinusoidal_frequencies(d_model, base).to(wide.device)
     return angles.cos().sum(-1)
-
-
-def longest_wavelength(d_model: int, base: float = 10_000.0, convention: str = "paper") -> float:
-    """Wavelength of the slowest pair in positions: 2 pi base^((d-2)/d); exactly 2 pi base only for tensor2tensor."""
-    return 2 * math.pi / sinusoidal_frequencies(d_model, base, convention)[-1].item()
 
 
 class Sinusoidal(Encoding):

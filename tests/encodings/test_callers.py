@@ -14,7 +14,7 @@ import torch
 from helpers.encodings import SCHEMES, AxialRoPE, Kerple, PoPE, RoPE, XPos, build, positions
 from helpers.encodings.deberta import disentangled_terms
 from helpers.encodings.rope import rotate_pairs
-from helpers.encodings.sinusoidal import dot_product_by_distance, longest_wavelength, sinusoidal_table
+from helpers.encodings.sinusoidal import dot_product_by_distance, sinusoidal_frequencies, sinusoidal_table
 from helpers.model import CausalLM
 from tests.encodings.kept import KEPT
 
@@ -85,7 +85,7 @@ def kerple_of(r1: torch.Tensor, r2: torch.Tensor, variant: str) -> torch.Tensor:
     [
         (lambda: rotate_pairs(torch.ones(2, 8), torch.ones(4), torch.zeros(4), "Half"), "^layout='Half': choose"),
         (lambda: sinusoidal_table(torch.arange(3), 8, convention="t2t"), "^convention='t2t': choose one of"),
-        (lambda: longest_wavelength(8, convention="fairseq"), "^convention='fairseq'"),
+        (lambda: sinusoidal_frequencies(8, convention="fairseq"), "^convention='fairseq'"),
         (
             lambda: disentangled_terms(*torch.ones(2, 1, 1, 2, 4), *torch.ones(2, 1, 2, 4), ONE, "Paper"),
             "^convention='Paper': choose one of 'code', 'paper'",

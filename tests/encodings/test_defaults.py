@@ -53,7 +53,6 @@ DEFAULTS = {
     "sinusoidal.sinusoidal_grid": BASE,
     "sinusoidal.shift_matrix": BASE,
     "sinusoidal.dot_product_by_distance": BASE,
-    "sinusoidal.longest_wavelength": BASE,
     "sinusoidal.Sinusoidal": BASE | {"gain": 1.0, "axes": 1},
     "t5.t5_buckets": BUCKETS,
     "t5.T5": BUCKETS | {"std": 0.0, "gain": 1.0},  # gain: ours

@@ -9,7 +9,7 @@ from torch import nn
 from helpers import race
 from helpers.encodings import build
 from helpers.encodings.base import positions
-from helpers.encodings.learned import Learned, bert_input, interpolate_table, padded_positions
+from helpers.encodings.learned import Learned, interpolate_table, padded_positions
 from helpers.model import CausalLM
 from helpers.sources import published
 from helpers.studies import initial_scale
@@ -23,24 +23,6 @@ def test_table_is_a_lookup_and_a_product_with_one_hot_rows():
     q_pos = torch.tensor([[3, 0, 3, 15, 7]])
     rows = nn.functional.one_hot(q_pos, 16).float() @ encoding.table.weight
     torch.testing.assert_close(encoding.embed(x, encoding.prepare(q_pos, q_pos, None)), x + rows)
-
-
-@pytest.mark.oracle("learned.bert_input", against="transformers: BERT")
-@pytest.mark.parametrize("batch, seq_len", [(1, 1), (2, 7), (3, 32)])
-def test_bert_input_equals_transformers(batch, seq_len):
-    from transformers import BertConfig
-    from transformers.models.bert.modeling_bert import BertEmbeddings
-
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=50, hidden_size=24, max_position_embeddings=32, hidden_dropout_prob=0.0)
-    theirs = BertEmbeddings(config).eval()
-    ids, segments = torch.randint(50, (batch, seq_len)), torch.randint(2, (batch, seq_len))
-    tables = (theirs.word_embeddings, theirs.position_embeddings, theirs.token_type_embeddings)
-    words, places, kinds = (t.weight for t in tables)
-    ours = bert_input(ids, segments, words, places, kinds, theirs.LayerNorm)
-    torch.testing.assert_close(ours, theirs(ids, token_type_ids=segments))
-    without_norm = bert_input(ids, segments, words, places, kinds, nn.Identity())  # GPT-2's order, not BERT's
-    assert not torch.allclose(without_norm, ours)
 
 
 @pytest.mark.oracle("learned.Learned", against="transformers: GPT-2")

@@ -58,7 +58,7 @@ from helpers.encodings.cope import cope_positions, interpolate_positions
 from helpers.encodings.deberta import deberta_index, disentangled_terms, log_buckets
 from helpers.encodings.fire import fire_input
 from helpers.encodings.kerple import inverse_softplus, kerple_log, kerple_power
-from helpers.encodings.learned import bert_input, interpolate_table, padded_positions
+from helpers.encodings.learned import interpolate_table, padded_positions
 from helpers.encodings.mixed import mixed_angles, mixed_frequencies
 from helpers.encodings.pope import pope_frequencies, to_polar
 from helpers.encodings.rope import (
@@ -77,7 +77,6 @@ from helpers.encodings.shaw import clipped_index, relative_logits, relative_valu
 from helpers.encodings.sinusoidal import (
     CONVENTIONS,
     dot_product_by_distance,
-    longest_wavelength,
     shift_matrix,
     sinusoidal_frequencies,
     sinusoidal_grid,
@@ -159,7 +158,7 @@ def oracle(*functions: str):
 # ---------------------------------------------------------------------------------------------------- sinusoidal
 
 
-@oracle("sinusoidal.sinusoidal_frequencies", "sinusoidal.longest_wavelength")
+@oracle("sinusoidal.sinusoidal_frequencies")
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("d", [4, 6, 64, 512])
@@ -167,8 +166,6 @@ def test_sinusoidal_frequencies(d, base, convention):
     expected = exact(rotations.sinusoidal_frequencies(d, base, convention))
     # The exponent's rounding is multiplied by ln(base) < 14.
     within(sinusoidal_frequencies(d, base, convention), expected, 20 * u(torch.float64) * expected)
-    slowest = float(rotations.longest_wavelength(d, base, convention))
-    assert longest_wavelength(d, base, convention) == pytest.approx(slowest, rel=30 * u(torch.float64))
 
 
 @oracle("sinusoidal.sinusoidal_table")
@@ -1034,27 +1031,6 @@ def test_learned_rows(d, max_len, offset, dtype):
 def test_padded_positions():
     real = torch.tensor(list(itertools.product([False, True], repeat=5)))
     assert padded_positions(real).tolist() == [biases.padded_positions(row) for row in real.tolist()]
-
-
-@oracle("learned.bert_input")
-@dtypes
-@pytest.mark.parametrize("t, d", [(1, 4), (5, 24)])
-def test_bert_input(t, d, dtype):
-    generator = torch.Generator().manual_seed(0)
-    ids, segments = (torch.randint(n, (2, t), generator=generator) for n in (7, 2))
-    words, places, kinds = (draw(n, d, seed=n, dtype=dtype) for n in (7, 9, 2))
-    norm = nn.LayerNorm(d).to(dtype)
-    for seed, p in enumerate(norm.parameters()):
-        p.data = draw(d, seed=20 + seed, dtype=dtype)
-    parts = [x.double().tolist() for x in (words, places, kinds, norm.weight, norm.bias)]
-    expected = exact(
-        [biases.bert_input(i, s, *parts, norm.eps) for i, s in zip(ids.tolist(), segments.tolist(), strict=True)]
-    )
-    # Two sums are rounded, and normalizing divides by their spread; then the norm itself.
-    total = words[ids].double() + places[:t].double() + kinds[segments].double()
-    size = norm.weight.double().abs() * (1 + total.abs().amax() / total.std(-1, correction=0, keepdim=True))
-    found = bert_input(ids, segments, words, places, kinds, norm)
-    within(found, expected, ((8 + d) * u(dtype) * size + 2 * u(dtype) * expected.abs()).detach())
 
 
 @oracle("learned.interpolate_table")

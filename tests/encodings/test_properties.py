@@ -17,7 +17,7 @@ from helpers.encodings.alibi import alibi_slopes
 from helpers.encodings.cope import cope_positions
 from helpers.encodings.fire import fire_input
 from helpers.encodings.rope import LAYOUTS, rope_frequencies
-from helpers.encodings.sinusoidal import dot_product_by_distance, longest_wavelength
+from helpers.encodings.sinusoidal import dot_product_by_distance, sinusoidal_frequencies
 from helpers.encodings.t5 import t5_buckets
 from helpers.model import CausalLM, Encoder, causal_mask
 from tests.encodings.test_extension import options
@@ -153,8 +153,8 @@ def test_the_dot_product_of_sinusoids_is_not_monotone(d, base):
 @quick
 @given(d=st.integers(2, 300).map(lambda n: 2 * n), base=st.floats(1.1, 1e7))
 def test_the_longest_wavelength_of_the_paper_stops_short_of_two_pi_base(d, base):
-    assert longest_wavelength(d, base) < 2 * math.pi * base
-    assert longest_wavelength(d, base, "tensor2tensor") == pytest.approx(2 * math.pi * base)
+    assert 1 / sinusoidal_frequencies(d, base)[-1] < base
+    assert 1 / sinusoidal_frequencies(d, base, "tensor2tensor")[-1].item() == pytest.approx(base)
 
 
 @quick

@@ -18,7 +18,6 @@ from helpers.encodings.axial import grid_positions
 from helpers.encodings.sinusoidal import (
     CONVENTIONS,
     dot_product_by_distance,
-    longest_wavelength,
     shift_matrix,
     sinusoidal_frequencies,
     sinusoidal_grid,
@@ -139,11 +138,11 @@ def test_first_rise_of_the_dot_product(d, k):
     assert (g.diff()[:k] < 0).all() and g[k + 1] > g[k]
 
 
-def test_longest_wavelength():
-    assert longest_wavelength(64) == pytest.approx(4.712e4, rel=1e-3)
-    assert longest_wavelength(512) == pytest.approx(6.061e4, rel=1e-3)
-    assert longest_wavelength(64, convention="tensor2tensor") == pytest.approx(2 * math.pi * 1e4)
-    assert longest_wavelength(64, base=500.0) < 2 * math.pi * 500
+def test_the_longest_wavelength():
+    """2 pi base^((d - 2) / d): below 2 pi base for the paper's formula, exactly that for the original code's."""
+    assert 2 * math.pi / sinusoidal_frequencies(64)[-1] == pytest.approx(4.712e4, rel=1e-3)
+    assert 2 * math.pi / sinusoidal_frequencies(512)[-1] == pytest.approx(6.061e4, rel=1e-3)
+    assert 1 / sinusoidal_frequencies(64, convention="tensor2tensor")[-1] == pytest.approx(1e4)
 
 
 def test_bfloat16_input_does_not_touch_the_angles():
@@ -282,7 +281,6 @@ def test_variants_name_bad_arguments_and_recorded_seeds_are_five():
         lambda: sinusoidal_frequencies(29),
         lambda: shift_matrix(1, 29),
         lambda: dot_product_by_distance(torch.arange(3), 29),
-        lambda: longest_wavelength(29),
     ],
 )
 def test_an_odd_width_is_named(call):

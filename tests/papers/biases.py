@@ -299,21 +299,6 @@ def padded_positions(real: list) -> list[int]:
     return out
 
 
-def bert_input(
-    ids: list, segments: list, words: list, positions: list, segment_table: list, weight: list, bias: list, eps: float
-) -> Table:
-    """Devlin et al. 2018 (BERT): token + position + segment vector, position p = 0, 1, ...;
-    then layer normalization (Ba et al. 2016): weight (x - mean) / sqrt(variance + eps) + bias."""
-    output = []
-    for p in range(len(ids)):
-        d = len(words[ids[p]])
-        x = [mpf(words[ids[p]][c]) + mpf(positions[p][c]) + mpf(segment_table[segments[p]][c]) for c in range(d)]
-        mean = sum(x, mpf(0)) / d
-        variance = sum(((x[c] - mean) ** 2 for c in range(d)), mpf(0)) / d
-        output.append([mpf(weight[c]) * (x[c] - mean) / mp.sqrt(variance + mpf(eps)) + mpf(bias[c]) for c in range(d)])
-    return output
-
-
 def stretch_table(table: list, length: int) -> Table:
     """Dosovitskiy et al. 2020 (ViT), section 3.2, in one dimension: new row r is read linearly at old position
     r (n - 1) / (length - 1), so the first and the last row stay in place."""

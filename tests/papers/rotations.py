@@ -73,11 +73,6 @@ def sinusoidal_dot(distance: float, d_model: int, base: float) -> mpf:
     return total
 
 
-def longest_wavelength(d_model: int, base: float, convention: str) -> mpf:
-    """Vaswani et al. 2017, section 3.5: the wavelength 2 pi / w of the slowest pair."""
-    return 2 * mp.pi / sinusoidal_frequencies(d_model, base, convention)[-1]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Rotary encodings
 # ---------------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_schemes_and_rules_have_both_kinds_of_oracle_where_a_package_exists():
     no_package = {
         "kerple", "fire", "sandwich", "window.window_bias", "mixed",  # none is installable
         "base", "sinusoidal.dot_product_by_distance", "sinusoidal.shift_matrix",
-        "sinusoidal.longest_wavelength", "shaw.relative_values", "learned.interpolate_table",
+        "shaw.relative_values", "learned.interpolate_table",
         "axial.grid_positions", "rope.layout_permutation", "extension.plain", "extension.ntk_by_parts",
         "extension.abf", "extension.blend", "extension.rotations", "rope.rope_exponents",
     }  # fmt: skip

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def two_processes(program: str, *arguments) -> None:
     """Run a program twice at once, with 0 and 1 as its first argument; both must end well."""
-    start = "import sys\nfrom pathlib import Path\nfrom helpers import store\n"
+    start = "import json\nimport sys\nfrom pathlib import Path\nfrom helpers import store\n"
     command = [sys.executable, "-c", start + program]
     running = [
         subprocess.Popen([*command, str(n), *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -33,7 +33,7 @@ def two_processes(program: str, *arguments) -> None:
 
 def test_two_writers_and_a_reader_see_only_whole_files(tmp_path):
     file = tmp_path / "result.json"
-    store.write_json(file, ["start"] * 2000)
+    store.write_whole(file, json.dumps(["start"] * 2000).encode())
     seen, over = set(), threading.Event()
 
     def read():
@@ -44,7 +44,10 @@ def test_two_writers_and_a_reader_see_only_whole_files(tmp_path):
     reader.start()
     try:
         two_processes(
-            "for turn in range(200): store.write_json(sys.argv[2], [f'{sys.argv[1]} {turn}'] * (500 + 7 * turn))", file
+            "for turn in range(200):\n"
+            "    content = [f'{sys.argv[1]} {turn}'] * (500 + 7 * turn)\n"
+            "    store.write_whole(sys.argv[2], json.dumps(content).encode())\n",
+            file,
         )
     finally:
         over.set()
@@ -69,7 +72,7 @@ def test_two_processes_that_add_under_the_lock_lose_nothing(tmp_path):
         "    with store.locked(path):\n"
         "        content = store.read_json(path) if path.exists() else {}\n"
         "        content[f'{sys.argv[1]} {turn}'] = turn\n"
-        "        store.write_json(path, content)\n"
+        "        store.write_whole(path, json.dumps(content).encode())\n"
     )
     two_processes(program, file)
     assert len(store.read_json(file)) == 120
@@ -117,11 +120,6 @@ def test_windows_is_asked_again_while_somebody_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "WINDOWS", False)  # elsewhere it means what it says
     with pytest.raises(PermissionError, match="read-only"):
         store.write_whole(tmp_path / "a", b"newer")
-
-
-def test_text_is_utf_8_with_plain_line_ends(tmp_path):
-    store.write_json(tmp_path / "a.json", {"é": [1, 2]})
-    assert (tmp_path / "a.json").read_bytes() == '{\n "é": [\n  1,\n  2\n ]\n}\n'.encode()
 
 
 @pytest.mark.parametrize("content", ['{"a": [1, 2', "", "\xff"])
