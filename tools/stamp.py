@@ -174,13 +174,20 @@ def readme_blocks(project: Project) -> dict[str, str]:
     for claim in read_json(project.root / "helpers" / "data" / "claims.json"):
         statement, number = claim["statement"].replace("|", "\\|"), claim["notebook"]
         claims.append(f"| {statement} | {claim['verdict']} | [{number}](notebooks/{files[number]}) |")
+    measured = project.root / "teaching" / "measured.json"
+    memory = []
+    if measured.exists():
+        most = max(row["MiB"] for row in read_json(measured)["notebooks"].values())
+        memory = [
+            f"\nThe kernel of a notebook takes up to {most} MiB ([measured](teaching/classroom.md#a-hub-for-100))."
+        ]
     clone = f"```sh\ngit clone {url}\ncd {table['repository']}\n```" if url else "In your copy of this repository:"
     return {
         "badges": badge_links(table, table["notebooks"][0]["file"]),
         "notebooks": "\n".join(rows),
         "claims": "\n" + "\n".join(claims) + "\n",
         "clone": clone,
-        "places": "\n".join([GITHUB_SHOWS, HOSTED if url else NOT_HOSTED, LOCALLY]),
+        "places": "\n".join([GITHUB_SHOWS, HOSTED if url else NOT_HOSTED, LOCALLY, *memory]),
     }
 
 

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import re
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -186,6 +187,13 @@ def test_points_of_a_project_add_up_and_its_faults_are_those_that_are_planted():
     table = projects.split("| fault | ")[1].split("\n\n")[0]
     assert set(re.findall(r"(?m)^\| ([^|]+?) \|", table)) - {"---"} == set(broken.FAULTS)
     assert all(f'"{fault}"' in projects for fault in broken.FAULTS)
+
+
+def test_the_lines_that_read_a_race_work_on_a_recorded_one():
+    (lines,) = re.findall(r"(?s)```python\n(   from helpers import race\n.*?)```", (FOLDER / "projects.md").read_text())
+    scope: dict = {}
+    exec(textwrap.dedent(lines).replace("my_bias", "rope"), scope)
+    assert scope["found"] and all(cost > 1 and gap > 1 for _, cost, gap in scope["found"])
 
 
 def test_memory_is_said_of_every_notebook():
