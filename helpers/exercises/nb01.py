@@ -26,6 +26,8 @@ def undo(answer) -> str | None:
         back = answer(order.tolist())
         if untouched(back):
             return todo
+        if isinstance(back, Mapping) or not hasattr(back, "__len__"):
+            return "return a list, a tuple or an array: x[order][back] takes one."
         back = np.asarray(back)
         if back.shape != (n,):
             return f"an order of {n} positions needs {n} entries; yours has shape {back.shape}."
@@ -58,10 +60,19 @@ _MISSED = {
 }
 
 
+def _is_no(said) -> bool:
+    """Whether one entry of a table of questions says that it is no bag: False, 0, "no"."""
+    return said.strip().lower() in ("", "0", "n", "no", "false") if isinstance(said, str) else not said
+
+
 def bags(answer) -> str | None:
     """The letters of the questions that shares of letters decide: one text, several, or a table of True and False."""
-    if isinstance(answer, Mapping):
-        answer = [letter for letter, yes in answer.items() if yes or untouched(yes)]
+    if not isinstance(answer, (str, Mapping)) and not hasattr(answer, "keys"):
+        answer = list(answer)
+        if len(answer) == 7 and all(isinstance(yes, (bool, np.bool_)) for yes in answer):
+            answer = dict(zip("abcdefg", answer, strict=True))
+    if hasattr(answer, "keys") and all(isinstance(letter, str) for letter in answer.keys()):
+        answer = [letter if yes is not ... else yes for letter, yes in answer.items() if not _is_no(yes)]
     if not isinstance(answer, str) and any(untouched(letter) for letter in answer):
         return todo
     said = answer if isinstance(answer, str) else " ".join(map(str, answer))
@@ -99,7 +110,7 @@ def _told_apart(allowed: np.ndarray) -> int:
 def cheapest(answer) -> str | None:
     """A mask (5, 5) of six look-ups that tells all 60 orders apart: boolean, of 0 and 1, or of 0 and minus a lot."""
     mask = np.array(answer.tolist() if isinstance(answer, torch.Tensor) else answer, dtype=float)
-    mask = mask[0, 0] if mask.shape == (1, 1, 5, 5) else mask
+    mask = mask[(0,) * max(mask.ndim - 2, 0)] if mask.shape[:-2] in ((1,), (1, 1)) else mask
     if mask.shape != (5, 5):
         return f"the mask has one row per query and one column per key, (5, 5); yours has the shape {mask.shape}."
     mask = mask > -1e4 if (mask <= -1e4).any() else mask  # what is added to logits: 0 where a query may look
@@ -155,6 +166,16 @@ def _hidden(encoding: Encoding, state) -> np.ndarray:
     return (bias < bias.amax(-1, keepdim=True) - 100).any(1)[0].numpy()  # e to the -100: no weight in single precision
 
 
+def _widest(encoding: Encoding, state) -> float:
+    """By how much the bias of five positions that hold one word differs between two keys of a query at most."""
+    q = torch.linspace(-1, 1, 8, dtype=torch.float64).expand(1, 4, 5, 8)
+    bias = encoding.bias(q, q, state, 0)
+    if bias is None:
+        return 0.0
+    bias = torch.as_tensor(bias).double().expand(1, 4, 5, 5)
+    return (bias.amax(-1) - bias.amin(-1)).max().item()
+
+
 def own_encoding(answer: type[Encoding]) -> str | None:
     """A class of an encoding at door 3 that tells all 60 orders apart and sees only relative positions."""
     if not (isinstance(answer, type) and issubclass(answer, Encoding)):
@@ -196,6 +217,12 @@ def own_encoding(answer: type[Encoding]) -> str | None:
     if (hidden & ~np.eye(5, dtype=bool)).any():
         return "this hides words from each other, and the encoder is to stay bidirectional: leave every word in sight."
     told = scorecard.orders_told_apart(encoding)
+    widest = _widest(encoding, state)
+    if told < 60 and 0 < widest < 1e-3:
+        return (
+            f"this bias changes a logit by {widest:.0e} at most, so outputs differ by less than single precision keeps "
+            "apart. Larger numbers, please."
+        )
     if told == 1:
         return (
             "the model still sees a bag: does `bias` return what `prepare` made, and does it depend on the positions?"
@@ -207,7 +234,7 @@ def own_encoding(answer: type[Encoding]) -> str | None:
     if told < 60:
         return f"only {told} of the 60 orders get an output of their own. Does every distance have its own number?"
     for by in (1000, 7):  # 7 for what repeats after 2, 4, 5, 8 or 10 positions, as 1,000 does
-        if not scorecard.change_when_moved(encoding, by) < 1e-9:
+        if not scorecard.change_when_moved(encoding, by) < 1e-4:  # single precision of 0.2 * 1,000 is not finer
             return f"outputs change when the text moves by {by:,} positions: use the distance, not the position."
     if not _sees_distances_only(encoding, state):
         return "two pairs of positions at one distance get different numbers: let the distance alone decide."
@@ -229,12 +256,16 @@ class _Symmetric(Encoding):
 
 def twin(answer) -> str | None:
     """An order of the five positions of the sentence that the symmetric bias cannot tell from the original."""
+    if isinstance(answer, (Mapping, set, frozenset)):
+        return "a set or a table has no order of its own: write a list, as in [0, 4, 2, 3, 1]."
     order = [int(digit) for digit in re.findall(r"\d", answer)] if isinstance(answer, str) else list(answer)
+    order = [int(place) if isinstance(place, str) and place.strip().isdecimal() else place for place in order]
     if any(untouched(place) for place in order):
         return todo
     if any(isinstance(place, str) for place in order) or not order:
         return "write the positions as numbers, as in [0, 4, 2, 3, 1]."
     order = [int(place) if place == int(place) else place for place in order]
+    order = [place + 5 if place in range(-5, 0) else place for place in order]  # as Python counts from the end
     if sorted(order) == [1, 2, 3, 4, 5]:
         return "positions are counted from 0: an order names each of the positions 0 to 4 once."
     if sorted(order) != [0, 1, 2, 3, 4]:
@@ -266,6 +297,7 @@ MISTAKES = {
         "For each old position": "def answer(order):\n    return list(range(len(order)))",
         "counted from 0": "def answer(order):\n    return [order.index(i) + 1 for i in range(len(order))]",
         "whole numbers": "def answer(order):\n    return np.argsort(order) / 1",
+        "a list, a tuple or an array": "def answer(order):\n    return {place: i for i, place in enumerate(order)}",
         "needs 6 entries": "def answer(order):\n    return [order.index(i) for i in range(5)]",
     },
     "1.2": {
@@ -279,6 +311,8 @@ MISTAKES = {
         "any C has a share": "answer = {'a', 'f'}",
         "all of the share": "answer = {'a', 'c'}",
         "none of the letters": "answer = {'a', 'c', 'h'}",
+        "the answer flips": "answer = {'a': 'yes', 'b': 'yes', 'c': 'yes', 'd': 'no', 'f': 'yes'}",
+        "no C has none": "answer = [True, False, False, False, False, True, False]",
     },
     "1.3": {
         "15 look-ups": "answer = np.tri(5)",
@@ -311,6 +345,15 @@ MISTAKES = {
         "batch axis": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n        return q_pos[0]\n"
         "    def embed(self, x, state):\n"
         "        return x + state[: len(x), None, None] * x\nanswer = Answer",
+        "single precision": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -1e-6 * self.distance(q_pos, k_pos)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "changes a logit by 4e-05": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -1e-5 * self.distance(q_pos, k_pos)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "only 12 of the 60": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -0.1 * (self.distance(q_pos, k_pos) % 5)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "sees a bag": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -1.0 * self.distance(q_pos, k_pos)[:, None]\nanswer = Answer",
         "not the position": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
@@ -343,6 +386,9 @@ MISTAKES = {
         "keeps every distance": "answer = [0, 4, 2, 3, 1]",
         "each of the positions": "answer = [4, 3, 2, 1, 1]",
         "counted from 0": "answer = [5, 4, 3, 2, 1]",
+        "no order of its own": "answer = {4, 3, 2, 1, 0}",
+        "once": "answer = [4, 3, 2, 1]",
+        "apart": "answer = [1, 0, 2, 3, 4]",
         "as numbers": "answer = 'mouse the chased cat the'.split()",
     },
 }

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import exercises
+from helpers import exercises, scorecard
+from helpers.encodings import Encoding
 from helpers.studies import order_tasks
 from tests.notebook_code import FILES, cells, code, definitions
 from tools.exercises import Exercise
@@ -86,6 +87,84 @@ def test_a_bias_that_needs_no_prepare_is_an_answer():
         "        return 0.3 * torch.arange(k.shape[-2])[None, None, None]\nanswer = Answer"
     )
     assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("1.1", "np.argsort"),
+        ("1.1", "lambda order: tuple(sorted(range(len(order)), key=order.__getitem__))"),
+        ("1.1", "lambda order: torch.tensor(order).argsort()"),
+        ("1.1", "lambda order: np.argsort(order) - len(order)"),
+        ("1.2", "'A, C and F'"),
+        ("1.2", "'{a/c/f}'"),
+        ("1.2", "iter('acf')"),
+        ("1.2", "np.array(['f', 'c', 'a'])"),
+        ("1.2", "[q in 'acf' for q in 'abcdefg']"),
+        ("1.2", "{q: 'yes' if q in 'acf' else 'no' for q in 'abcdefg'}"),
+        ("1.2", "pd.Series({q: q in 'acf' for q in 'abcdefg'})"),
+        ("1.3", "torch.tensor(MASK)[None, None]"),
+        ("1.3", "MASK[None]"),
+        ("1.3", "pd.DataFrame(MASK)"),
+        ("1.3", "np.where(MASK, 0, -np.inf)"),
+        ("1.3", "torch.where(torch.tensor(MASK), 0.0, torch.finfo(torch.float32).min)"),
+        ("1.3", "MASK[[4, 0, 1, 2, 3]][:, [4, 0, 1, 2, 3]].tolist()"),
+        ("1.5", "[4, 0, 2, 1, 3]"),
+        ("1.5", "reversed(range(5))"),
+        ("1.5", "torch.arange(5).flip(0)"),
+        ("1.5", "list('43210')"),
+        ("1.5", "'4, 3, 2, 1, 0'"),
+        ("1.5", "[-1, -2, -3, -4, -5]"),
+        ("1.5", "np.arange(4.0, -1.0, -1.0)"),
+    ],
+)
+def test_unusual_right_forms_of_1(name, right):
+    source = (
+        "import pandas as pd\nMASK = np.zeros((5, 5), dtype=bool)\n"
+        f"MASK[[0, 1, 2, 2, 3, 4], [0, 0, 2, 3, 0, 1]] = True\nanswer = {right}"
+    )
+    assert exercises.feedback(name, answer("01", source, "")) == f"{name} OK"
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [
+        "d[0]",
+        "(d > 0)[:, None]",
+        "d[:, None].half()",
+        "-1e-4 * d[:, None]",
+        "torch.sin(0.3 * d)[:, None]",
+        "d[:, None].clamp(-1, 1) * 0.7",
+        "torch.tensor([0, 0, 0, 1.0])[:, None, None] * d[:, None]",
+        "k_pos[:, None, None] * 0.2",
+    ],
+)
+def test_unusual_right_forms_of_1_4(bias):
+    """Bare (T, S), booleans, half precision, weak, one head alone, and a key's number, which the softmax shifts."""
+    source = (
+        "class Answer(Encoding):\n    def prepare(self, q_pos, k_pos, allowed):\n"
+        f"        d = self.distance(q_pos, k_pos)\n        return {bias}\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer"
+    )
+    assert exercises.feedback("1.4", answer("01", source, "")) == "1.4 OK"
+
+
+@torch.no_grad()
+def test_a_bias_too_weak_for_single_precision_is_rightly_refused():
+    """Of 1e-6 per position: orders lie closer together than a bag's own outputs do, computed in single precision."""
+
+    class Weak(Encoding):
+        def prepare(self, q_pos, k_pos, allowed):
+            return -1e-6 * self.distance(q_pos, k_pos)[:, None]
+
+        def bias(self, q, k, state, layer):
+            return state
+
+    orders = scorecard.all_orders()
+    weak, bag = scorecard.encoder(Weak()).pooled(orders), scorecard.encoder(Encoding()).float().pooled(orders)
+    apart, noise = (torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") for x in (weak, bag))
+    apart.fill_diagonal_(1)
+    assert apart.min() < 1e-7 < apart[apart < 1].max() < 1e-6 and noise.max() > apart.min()
 
 
 def test_an_answer_may_write_into_what_it_is_given():
