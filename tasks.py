@@ -69,6 +69,7 @@ COMMANDS = {
     "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),
     "pretrained": Command("tools.pretrained", "read", "install the opt-in pretrained models", early=True),
     "explain": Command("tools.explain", "read", "what a model's configuration says about its positions", early=True),
+    "course": Command("tools.course", "read", "write the sets for a class and its instructor", early=True),
     "new-encoding": Command("tools.new_encoding", "read", "write the stubs of a new encoding", early=True),
 }
 
@@ -194,8 +195,11 @@ def setup(argv: list) -> int:
 
 
 def usage() -> str:
-    lines = [f"  {name:<13} {command.help}" for name, command in COMMANDS.items()]
-    return f"{__doc__}\nCommands; each explains its options with -h:\n" + "\n".join(lines)
+    here = {name: one for name, one in COMMANDS.items() if not one.module or importlib.util.find_spec(one.module)}
+    lines = [f"  {name:<13} {command.help}" for name, command in here.items()]
+    absent = [f"    python3 tasks.py {name} " for name in COMMANDS if name not in here]  # from the copy of a class
+    about = "\n".join(line for line in __doc__.splitlines() if not line.startswith(tuple(absent)))
+    return f"{about}\nCommands; each explains its options with -h:\n" + "\n".join(lines)
 
 
 def restart(python: Path, argv: list) -> int:

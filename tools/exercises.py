@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,31 +60,3 @@ def read(cells: list[dict[str, Any]]) -> dict[str, Exercise]:
             )  # fmt: skip
             stub = None
     return found
-
-
-def borrowed(answer: str, own: str, scope: dict[str, Any]) -> str | None:
-    """What of the course's helpers an answer uses although stub and solution do not, as a sentence; None if nothing.
-
-    Args:
-        answer: the source that a student handed in.
-        own: sources of the stub and of the solution: what they use is allowed.
-        scope: names that the notebook has given its reader.
-    """
-    allowed = {node.id for node in ast.walk(ast.parse(own)) if isinstance(node, ast.Name)}
-    for node in ast.walk(ast.parse(answer)):
-        modules = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            modules = [node.module or "." * node.level]
-        for module in modules:
-            if module.split(".")[0] not in ("math", "numpy", "torch", "itertools", "functools", "collections"):
-                return f"it imports {module}; write it with torch, numpy and what the notebook defines."
-        if isinstance(node, ast.Name) and node.id not in allowed:
-            value = scope.get(node.id)
-            home = getattr(value, "__module__", None) or getattr(value, "__name__", "")
-            if str(home).split(".")[0] == "helpers":
-                return f"it uses {node.id} of the course's helpers, which the exercise does not give you."
-            if node.id in ("__import__", "eval", "exec", "open", "globals", "compile"):
-                return f"it uses {node.id}; write the answer itself."
-    return None
