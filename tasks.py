@@ -39,7 +39,12 @@ PYTHONS = ((3, 10), (3, 14))
 STAMP = "course.json"  # in .venv: made by this script, and what it holds
 REMEDY = "Move it away (mv .venv my-venv), or run in an environment of yours: python3 tasks.py --current-env ..."
 # What is installed for whom; each file contains the one before.
-LEVELS = {"read": "requirements.txt", "test": "requirements-test.txt", "mutate": "requirements-mutate.txt"}
+LEVELS = {
+    "read": "requirements.txt",
+    "site": "requirements-site.txt",
+    "test": "requirements-test.txt",
+    "mutate": "requirements-mutate.txt",
+}
 
 
 class Command(NamedTuple):
@@ -70,6 +75,7 @@ COMMANDS = {
     "pretrained": Command("tools.pretrained", "read", "install the opt-in pretrained models", early=True),
     "explain": Command("tools.explain", "read", "what a model's configuration says about its positions", early=True),
     "course": Command("tools.course", "read", "write the sets for a class and its instructor", early=True),
+    "site": Command("tools.site", "site", "make web pages from the notebooks, without running them", early=True),
     "new-encoding": Command("tools.new_encoding", "read", "write the stubs of a new encoding", early=True),
 }
 
@@ -142,9 +148,7 @@ def set_up(level: str, cuda: bool = False) -> Path:
         if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
             raise Stop("could not create .venv (on Debian and Ubuntu: sudo apt install python3-venv).")
     install_torch(python, ROOT, cuda)
-    say(
-        "Installing the packages of the course ..." if level == "read" else "Installing the packages and test tools ..."
-    )
+    say("Installing the packages of the course ..." if level == "read" else f"Installing the packages ({level}) ...")
     install(python, ROOT, ["-r", str(ROOT / LEVELS[level])], "the packages")
     write_stamp({**current, **{one: fingerprint(one) for one in up_to(level)}})
     say(f"The environment is ready ({time.perf_counter() - started:.0f} s).")
