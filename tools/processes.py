@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
 
 
 def call(command: list[Any], folder: Path, **more: str) -> int:
-    """Run a command in ``folder``, its output straight to the user. On Ctrl-C the command itself cleans up."""
+    """Run a command in ``folder``, its output straight to the user. On Ctrl-C the command itself cleans up.
+
+    Being asked to end by a signal is handed on: unlike Ctrl-C in a terminal, only this process got it.
+    """
     process = subprocess.Popen([str(word) for word in command], cwd=folder, env=child_environment(**more))
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the command got it too; a second one is for a command that does not listen
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while True:
             try:
-                return process.wait(timeout=30)
-            except (KeyboardInterrupt, subprocess.TimeoutExpired):
-                process.kill()
+                return process.wait()
+            except KeyboardInterrupt:  # the command got it too; a second one is for a command that does not listen
+                try:
+                    return process.wait(timeout=30)
+                except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                    process.kill()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

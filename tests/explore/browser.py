@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,68 @@ import websocket
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 KEYS = {"ArrowRight": 39, "ArrowUp": 38, "ArrowLeft": 37, "ArrowDown": 40, "Home": 36, "End": 35, "Enter": 13, "Tab": 9}
+
+# What the tests ask a page with explorables for. `one` is the first of them.
+TOOLS = """
+window.all = () => [...document.querySelectorAll('.explore')];
+window.one = () => all()[0];
+window.drawing = (i = 0) =>
+  [...all()[i].children].map((part) => (part.matches('.dials') ? '' : part.outerHTML)).join('');
+window.dial = (key) => [...one().querySelectorAll(`[data-key="${key}"]`)];
+window.settled = () => new Promise((done) => setTimeout(done, 30));
+window.seen = (node) => node.getBoundingClientRect().width > 0;
+window.handles = () => [...one().querySelectorAll('.handle')].filter(seen);
+window.middle = (node) => {
+  const box = (node.querySelector('circle, rect') ?? node).getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+};
+window.tell = (node, event) => node.dispatchEvent(new Event(event, { bubbles: true }));
+window.slide = async (key) => {
+  const [input, before] = [dial(key)[0], drawing()];
+  const start = input.value;
+  for (const share of [0.37, 0.81, 0, 1]) {
+    input.value = Number(input.min) + share * (input.max - input.min);
+    tell(input, 'input');
+    await settled();
+    if (drawing() !== before && input.value !== start) return true;
+  }
+  return false;
+};
+window.choose = async (key) => {
+  const [inputs, found] = [dial(key), new Set()];
+  const list = inputs[0].tagName === 'SELECT';
+  for (const option of list ? inputs[0].options : inputs) {
+    if (list) {
+      inputs[0].value = option.value;
+      tell(inputs[0], 'change');
+    } else option.click();
+    await settled();
+    found.add(drawing());
+  }
+  return found.size > 1;
+};
+window.clipped = () => [...document.querySelectorAll('.explore svg')].filter(seen).flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  const out = (text) => {
+    const b = text.getBoundingClientRect();
+    return Math.max(box.left - b.left, b.right - box.right, box.top - b.top, b.bottom - box.bottom) > 1.5;
+  };
+  return [...svg.querySelectorAll('text')].filter(seen).filter(out).map((text) => text.textContent);
+});
+window.fastest = async (key) => {
+  const [input, times] = [dial(key)[0], []];
+  for (let i = 1; i < 13; i++) {
+    input.value = Number(input.min) + (i / 13) * (input.max - input.min);
+    const start = performance.now();
+    tell(input, 'input');
+    await Promise.resolve();
+    times.push(performance.now() - start);
+    await settled();
+  }
+  return Math.min(...times);
+};
+window.attributes = (node, ...names) => names.map((name) => node.getAttribute(name));
+"""
 
 
 def found() -> str | None:
@@ -147,3 +212,45 @@ class Page:
         self.process.terminate()
         self.process.wait(20)
         self.folder.cleanup()
+
+
+@contextlib.contextmanager
+def jupyterlab(command: list[str], folder: Path, private: Path) -> Iterator[str]:
+    """The address of a JupyterLab (token "t") that ``command`` starts in ``folder``; its own files go to ``private``.
+
+    Raises:
+        TimeoutError: with the last lines of its log, if no server answers within two minutes.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"ip": "127.0.0.1", "port": port, "open_browser": False, "allow_root": True, "root_dir": str(folder)}
+    options = [f"--ServerApp.{key}={value}" for key, value in settings.items()]
+    options += ["--IdentityProvider.token=t", "--LabApp.expose_app_in_browser=True"]
+    home = {f"JUPYTER_{what}_DIR": str(private / what) for what in ("CONFIG", "DATA", "RUNTIME")}
+    quiet = {name: value for name, value in os.environ.items() if name not in ("COURSE_STATIC", "MPLBACKEND")}
+    with open(private / "log", "w") as log:
+        server = subprocess.Popen([*command, *options], cwd=folder, env={**quiet, **home}, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            with socket.socket() as knock:
+                if knock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.5)
+        else:
+            raise TimeoutError(f"JupyterLab does not answer: {(private / 'log').read_text()[-2000:]}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def open_notebook(page: Page, address: str) -> None:
+    """Open a notebook in JupyterLab and wait for its kernel; ``book()`` is its panel from then on."""
+    page.open(address)
+    page.js("window.books = () => [...(window.jupyterapp?.shell?.widgets('main') ?? [])]")
+    page.js("window.book = () => books().find((one) => one.sessionContext)")
+    page.until("book()?.content.widgets.length > 0", 120)
+    page.until("book().sessionContext.session?.kernel?.status === 'idle'", 90)
+    page.js("window.jupyterapp.shell.activateById(book().id)")
+    page.problems.clear()  # what the server has no answer to while it starts

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import os
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -30,68 +27,6 @@ BESIDE = {("slopes", "ladder"): {"heads": 12}}  # with 8 heads the authors' ladd
 
 FRAME = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,"><title>explorable</title><body style="margin: 0">{}</body></html>"""
-
-# What the tests ask a page for. `one` is the first of the two instances on it.
-TOOLS = """
-window.all = () => [...document.querySelectorAll('.explore')];
-window.one = () => all()[0];
-window.drawing = (i = 0) =>
-  [...all()[i].children].map((part) => (part.matches('.dials') ? '' : part.outerHTML)).join('');
-window.dial = (key) => [...one().querySelectorAll(`[data-key="${key}"]`)];
-window.settled = () => new Promise((done) => setTimeout(done, 30));
-window.seen = (node) => node.getBoundingClientRect().width > 0;
-window.handles = () => [...one().querySelectorAll('.handle')].filter(seen);
-window.middle = (node) => {
-  const box = (node.querySelector('circle, rect') ?? node).getBoundingClientRect();
-  return [box.x + box.width / 2, box.y + box.height / 2];
-};
-window.tell = (node, event) => node.dispatchEvent(new Event(event, { bubbles: true }));
-window.slide = async (key) => {
-  const [input, before] = [dial(key)[0], drawing()];
-  const start = input.value;
-  for (const share of [0.37, 0.81, 0, 1]) {
-    input.value = Number(input.min) + share * (input.max - input.min);
-    tell(input, 'input');
-    await settled();
-    if (drawing() !== before && input.value !== start) return true;
-  }
-  return false;
-};
-window.choose = async (key) => {
-  const [inputs, found] = [dial(key), new Set()];
-  const list = inputs[0].tagName === 'SELECT';
-  for (const option of list ? inputs[0].options : inputs) {
-    if (list) {
-      inputs[0].value = option.value;
-      tell(inputs[0], 'change');
-    } else option.click();
-    await settled();
-    found.add(drawing());
-  }
-  return found.size > 1;
-};
-window.clipped = () => [...document.querySelectorAll('.explore svg')].filter(seen).flatMap((svg) => {
-  const box = svg.getBoundingClientRect();
-  const out = (text) => {
-    const b = text.getBoundingClientRect();
-    return Math.max(box.left - b.left, b.right - box.right, box.top - b.top, b.bottom - box.bottom) > 1.5;
-  };
-  return [...svg.querySelectorAll('text')].filter(seen).filter(out).map((text) => text.textContent);
-});
-window.fastest = async (key) => {
-  const [input, times] = [dial(key)[0], []];
-  for (let i = 1; i < 13; i++) {
-    input.value = Number(input.min) + (i / 13) * (input.max - input.min);
-    const start = performance.now();
-    tell(input, 'input');
-    await Promise.resolve();
-    times.push(performance.now() - start);
-    await settled();
-  }
-  return Math.min(...times);
-};
-window.attributes = (node, ...names) => names.map((name) => node.getAttribute(name));
-"""
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +66,7 @@ def opened(site, tab):
         tab.resize(width, 1600)
         tab.open(f"{site}/{name}.html")
         tab.until("document.querySelectorAll('.explore .say').length === 2", 10)
-        tab.js(TOOLS)
+        tab.js(browser.TOOLS)
         return tab
 
     yield open_page
@@ -255,47 +190,19 @@ def lab(tmp_path):
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
     }  # or Lab asks for one
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"ip": "127.0.0.1", "port": port, "open_browser": False, "allow_root": True, "root_dir": str(tmp_path)}
-    options = [f"--ServerApp.{key}={value}" for key, value in settings.items()]
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        *options,
-        "--IdentityProvider.token=t",
-        "--LabApp.expose_app_in_browser=True",
-    ]
-    home = {f"JUPYTER_{what}_DIR": str(tmp_path / what) for what in ("CONFIG", "DATA", "RUNTIME")}
-    quiet = {name: value for name, value in os.environ.items() if name not in ("COURSE_STATIC", "MPLBACKEND")}
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env={**quiet, **home}, stdout=log, stderr=log)
-    for _ in range(240):
-        with socket.socket() as knock:
-            if knock.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}/lab/tree/small.ipynb?token=t", path
-    server.terminate()
-    server.wait(30)
+    with browser.jupyterlab([sys.executable, "-m", "jupyterlab"], tmp_path, tmp_path) as address:
+        yield f"{address}/lab/tree/small.ipynb?token=t", path
 
 
 def test_jupyterlab_shows_the_live_version_and_saves_no_widget_state(lab, program):
     address, path = lab
     page = browser.Page(program, 1200, 1000)
     try:
-        page.open(address)
-        page.js("window.books = () => [...(window.jupyterapp?.shell?.widgets('main') ?? [])]")
-        page.js("window.book = () => books().find((one) => one.sessionContext)")
-        page.until("book()?.content.widgets.length === 3", 120)
-        page.until("book().sessionContext.session?.kernel?.status === 'idle'", 90)
-        page.js("window.jupyterapp.shell.activateById(book().id)")
-        page.problems.clear()  # what the server has no answer to while it starts
+        browser.open_notebook(page, address)
+        assert page.js("book().content.widgets.length") == 3
         page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         page.until("document.querySelector('.explore .say')?.textContent", 120)
-        page.js(TOOLS)
+        page.js(browser.TOOLS)
         page.js("one().scrollIntoView()")
         assert page.js("getComputedStyle(one()).backgroundColor") == "rgb(255, 255, 255)"
         assert page.js("slide('m')")

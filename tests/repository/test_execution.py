@@ -137,16 +137,20 @@ def test_interruption_leaves_everything_as_it_was_and_nothing_running(course, co
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
-def test_what_a_command_started_ends_with_it(tmp_path):
-    """`test` asked to end while pytest runs, and pytest has started something of its own."""
+@pytest.mark.parametrize("start", ["tee", "call"], ids=["test", "lab"])
+def test_what_a_command_started_ends_with_it(start):
+    """`test` asked to end while pytest runs, which has started something of its own; `lab`, and its server."""
     inner = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']);"
     inner += "print(p.pid, flush=True); time.sleep(99)"
+    if start == "call":  # a command that cleans up by itself when it is asked to end, as a server does, not on Ctrl-C
+        inner = "import os, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        inner += "print(os.getpid(), flush=True); time.sleep(99)"
     outer = f"""\
 import signal, sys
 from pathlib import Path
-from tools.processes import tee
+from tools.processes import {start}
 signal.signal(signal.SIGTERM, signal.default_int_handler)
-tee([sys.executable, "-c", {inner!r}], Path("."))"""
+sys.exit({start}([sys.executable, "-c", {inner!r}], Path(".")))"""
     process = subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     number = int(process.stdout.readline())
     assert alive(number)
