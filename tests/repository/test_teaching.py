@@ -69,11 +69,15 @@ def test_a_page_has_its_parts_in_order(number):
     assert re.findall(r"(?m)^## (.+)$", text(number)) == HEADINGS
 
 
+def recalls(number: str) -> int:
+    """Questions that the notebook asks from memory."""
+    memory = next(c["source"] for c in cells(number) if "## From memory" in c["source"])
+    return len(re.findall(r"<summary>\d+\. ", memory.split("## From memory")[1].split("\n## ")[0]))
+
+
 @pytest.mark.parametrize("number", PAGES)
 def test_every_goal_is_checked_by_something_that_is_there(number):
-    exercises, questions = exercises_of(FILES[number]), exam(number)
-    memory = next(c["source"] for c in cells(number) if "## From memory" in c["source"])
-    n_recall = len(re.findall(r"<summary>\d+\. ", memory.split("## From memory")[1].split("\n## ")[0]))
+    exercises, questions, n_recall = exercises_of(FILES[number]), exam(number), recalls(number)
     goals = re.findall(r"(?ms)^- (.+?)(?=^- |\Z)", part(number, "Goals"))
     assert 4 <= len(goals) <= 6
     checked = set()
@@ -157,6 +161,8 @@ def test_classes_are_neither_too_long_nor_too_short(number):
     for row in [*PLANS[number]["75"], *(row for rows in PLANS[number]["50"] for row in rows)]:
         if found := re.fullmatch(r"Discussion, question (\d)", row.get("do", "")):
             assert int(found[1]) <= len(questions)
+        if row.get("do") == "From memory":
+            assert all(1 <= int(n) <= recalls(number) for n in re.findall(r"\d", row["say"])), row
 
 
 def test_a_plan_that_names_what_is_not_there_is_refused():
@@ -190,7 +196,8 @@ def test_points_of_a_project_add_up_and_its_faults_are_those_that_are_planted():
 
 
 def test_the_lines_that_read_a_race_work_on_a_recorded_one():
-    (lines,) = re.findall(r"(?s)```python\n(   from helpers import race\n.*?)```", (FOLDER / "projects.md").read_text())
+    projects = (FOLDER / "projects.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"(?s)```python\n(   from helpers import race\n.*?)```", projects)
     scope: dict = {}
     exec(textwrap.dedent(lines).replace("my_bias", "rope"), scope)
     assert scope["found"] and all(cost > 1 and gap > 1 for _, cost, gap in scope["found"])
