@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from . import Check, todo, untouched
 SHAPE = (128, 10_000.0, 4096)  # of the line-up: head_dim, base, trained length
 RULES = {  # without blanks, hyphens and underscores
     "pi": "PI", "linear": "PI", "positioninterpolation": "PI", "ntk": "NTK-aware", "ntkaware": "NTK-aware",
-    "yarn": "YaRN", "llama3": "Llama 3",
+    "yarn": "YaRN", "llama3": "Llama 3", "llama3.1": "Llama 3",
 }  # fmt: skip
 BUGS = ("none", "another rule", "applied twice", "wrong length")
 RIGHT = {
@@ -56,16 +57,24 @@ HINTS = {  # (file, what is wrong of it) -> what to look at
 
 def diagnosis(answer: dict) -> str | None:
     """6.1: {file: (rule, factor, bug)}."""
+    if not isinstance(answer, dict):
+        return 'write a dictionary, as in the stub: {"A": ("YaRN", 8, "none"), ...}.'
+    answer = {str(name).strip().upper(): given for name, given in answer.items()}
+    unknown = sorted(answer.keys() - RIGHT.keys())
+    if unknown:
+        return f"{unknown[0]!r} is none of the files A, B, C, D."
     if all(untouched(answer.get(name)) for name in RIGHT):
         return todo
     for name, right in RIGHT.items():
         given = answer.get(name)
-        if untouched(given) or isinstance(given, str) or len(given) != 3:
+        if untouched(given) or isinstance(given, str | dict) or len(given) != 3:
             return f'{name}: write three things, as in ("YaRN", 8, "none").'
-        rule = RULES.get(re.sub(r"[\s_-]", "", str(given[0]).lower()))
+        if untouched(given[1]) or (isinstance(given[1], str) and not given[1].strip().isdecimal()):
+            return f"{name}: the factor is a number, as in 8."
+        rule = RULES.get(re.sub(r"[\s_-]|\(.*\)", "", str(given[0]).lower()))
         if rule is None:
             return f"{name}: {given[0]!r} is none of PI, NTK-aware, YaRN, Llama 3."
-        bug = str(given[2]).strip().lower()
+        bug = str(given[2]).strip(" .").lower()
         if bug not in BUGS:
             return f"{name}: {given[2]!r} is none of {', '.join(BUGS)}."
         same = rule == right[0], abs(float(given[1]) / right[1] - 1) < 0.02, bug == right[2]
@@ -81,8 +90,9 @@ def wrongly_fast(answer: Callable) -> str | None:
     found = answer(freq.clone(), s, length)
     if untouched(found):
         return todo
-    if isinstance(found, Tensor) and found.numel() > 1:
+    if torch.as_tensor(found).numel() != 1:
         return "return how many there are, one number: sum over the pairs."
+    found = float(torch.as_tensor(found))
     turns = rotations(freq, length)
 
     def count(pairs: Tensor) -> int:
@@ -99,14 +109,24 @@ def wrongly_fast(answer: Callable) -> str | None:
             (turns < 1) & (s * turns > 32)
         ),
     }
-    if float(found) != right:
+    if found != right:
         for message, wrong in mistakes.items():
-            if float(found) == wrong:
+            if found == wrong:
                 return message
         return "by-parts slows by s where the turns it counts are at most 1: count them over both lengths."
-    other = rope_frequencies(128, 1e6), 4.0, 32_768
-    turns = rotations(other[0], other[2])
-    if int(answer(*other)) != count((turns < 1) & (4 * turns > 1)):
+    for d, base, s, length in (
+        (128, 1e6, 4.0, 32_768),
+        (128, 1e4, 16.0, 4096),
+        (64, 1e5, 2.0, 2048),
+        (16, 1e4, 8.0, 64),
+    ):
+        freq = rope_frequencies(d, base)
+        turns, radians = rotations(freq, length), length * freq
+        found = float(torch.as_tensor(answer(freq.clone(), s, length)))
+        if found == count((turns < 1) & (s * turns > 1)):
+            continue
+        if found == count((radians < math.pi) & (s * radians > math.pi)):
+            return "half a circle is no turn: a turn is 2 pi radians, r = length * theta / (2 pi)."
         return "right for one model and factor only: use the arguments."
     return None
 
@@ -125,7 +145,10 @@ def edit_for_mistral(answer: tuple) -> str | None:
 
 
 def _wrong_edit(edit: dict[str, Any]) -> str | None:
-    kind = str(edit.get("rope_type", edit.get("type"))).lower()
+    kind = edit.get("rope_type", edit.get("type"))
+    if untouched(kind):
+        return "rope_type has to stand in the dictionary: without it nothing is slowed."
+    kind = str(kind).strip().lower()
     factor, original = edit.get("factor"), edit.get("original_max_position_embeddings")
     if kind == "linear":
         return "position interpolation slows the fast pairs too, and was bad in every table above: take another kind."
@@ -136,25 +159,47 @@ def _wrong_edit(edit: dict[str, Any]) -> str | None:
     if float(original) == TARGET:
         return "original_max_position_embeddings is the length trained on: turns are counted over it."
     if float(original) != TRAINED:
-        return f"original_max_position_embeddings={original}: the file says on how many tokens it was trained."
-    if float(factor) * TRAINED < 0.999 * TARGET:  # 3.05 is rounded, not wrong
+        return f"original_max_position_embeddings={original}: take the length that the file declares."
+    if not float(factor) * TRAINED >= 0.999 * TARGET:  # 3.05 is rounded, not wrong
         return f"factor {float(factor):g} covers {float(factor) * TRAINED:,.0f} tokens, less than {TARGET:,}."
     if float(factor) > 4.05:
         return f"factor {float(factor):g} is more than the length asks for, and every bit of it costs on short text."
     if float(edit.get("rope_theta") or 0) != 1e6:
         return "rope_theta is the base that the model was trained with: copy it from the file."
+    return _wrong_option({k: float(v) for k, v in edit.items() if k in OPTIONAL and not untouched(v)}, float(factor))
+
+
+OPTIONAL = ("attention_factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow", "partial_rotary_factor")
+
+
+def _wrong_option(given: dict[str, float], factor: float) -> str | None:
+    """What may be left out of a YaRN dictionary, as transformers reads it."""
+    yarn = 0.1 * math.log(factor) + 1
+    heat = given.get("attention_factor")
+    if heat is None and given.get("mscale") and given.get("mscale_all_dim"):
+        heat = (0.1 * given["mscale"] * math.log(factor) + 1) / (0.1 * given["mscale_all_dim"] * math.log(factor) + 1)
+        if abs(heat - yarn) > 0.01:
+            return "mscale and mscale_all_dim cancel on cos and sin, and only DeepSeek's code puts them elsewhere: out."
+    if heat is not None and abs(heat - 1) < 0.01:
+        return "attention_factor 1 turns YaRN's temperature off, which is another rule: left out, it is 0.1 ln s + 1."
+    if heat is not None and abs(heat - yarn) > 0.01:
+        return f"attention_factor {heat:g} is not YaRN's 0.1 ln s + 1 = {yarn:.2f} (cos and sin carry it unsquared)."
+    if given.get("beta_fast", 32) <= given.get("beta_slow", 1):
+        return "beta_fast is the larger number of turns: pairs with more are kept, those below beta_slow are divided."
+    if given.get("partial_rotary_factor", 1) != 1:
+        return "this model turns its heads as a whole: no partial_rotary_factor."
     return None
 
 
 def _wrong_depth(depth: Any) -> str | None:
     if untouched(depth):
         return "the edit is right; now the depth from which the unedited model still recalls."
-    right = 1 - TRAINED / TARGET
-    if float(depth) > 1:
+    right, depth = 1 - TRAINED / TARGET, float(torch.as_tensor(depth)) if hasattr(depth, "shape") else float(depth)
+    if depth > 1:
         return "a depth is a share of the window, from 0 (far) to 1 (near)."
-    if abs(float(depth) - right) < 0.02:
+    if abs(depth - right) < 0.02:
         return None
-    if abs(float(depth) - (1 - right)) < 0.02:
+    if abs(depth - (1 - right)) < 0.02:
         return "depth counts from the far end, and the question stands at the near end: 1 minus that."
     return "a needle at depth x stands (1 - x) * 100,000 tokens before the question; when is that within 32,768?"
 
@@ -201,12 +246,15 @@ def as_configured(answer: Callable) -> str | None:
         wrong = {
             "NTK-aware frequencies under the name of YaRN": _logit(extend("ntk", d, base, s, length).inv_freq, f),
             "a temperature that is squared once too often": _logit(right, f**2),
+            "a temperature that is used once, not squared": _logit(right, 1.0, scale=f),
             "position interpolation": _logit(extend("pi", d, base, s, length).inv_freq, f),
             "frequencies without a temperature": _logit(right, 1.0),
             "the ramp of the paper in place of the released one": _logit(
                 extend("yarn", d, base, s, length, ramp="paper").inv_freq, f
             ),
             "frequencies as trained": _logit(rope_frequencies(d), f),
+            "a factor that is applied twice": _logit(extend("yarn", d, base, s * s, length).inv_freq, f),
+            "turns counted over the wrong length": _logit(extend("yarn", d, base, s, int(s * length)).inv_freq, f),
         }
         for what, logit in wrong.items():
             if judge(logit, s):
@@ -268,6 +316,9 @@ MISTAKES: dict[str, dict[str, str]] = {
         "what it claims to be": _files(D=("PI", 8, "wrong length")),
         "three things": _files(D=("PI", 8)),
         "is none of PI": _files(A=("NTK by parts", 8, "another rule")),
+        "none of the files": "diagnosis = {1: ('NTK-aware', 8, 'another rule')}",
+        "the factor is a number": _files(A=("NTK-aware", "x8", "another rule")),
+        "write a dictionary": f"diagnosis = {list(RIGHT.values())!r}",
     },
     "6.2": {
         "all pairs without a turn": _COUNT.format("turns < 1"),
@@ -276,6 +327,7 @@ MISTAKES: dict[str, dict[str, str]] = {
         "not the trained one over s": _COUNT.format("(turns > 1) & (turns < s)"),
         "2 pi radians": _COUNT.format("(length * inv_freq < 1) & (s * length * inv_freq > 1)"),
         "less than s is wrong enough": _COUNT.format("(turns < 1) & (s * turns > 32)"),
+        "half a circle": _COUNT.format("(turns < 0.5) & (s * turns > 0.5)"),
         "one number": "def wrongly_fast(inv_freq, s, length):\n    return inv_freq < 1",
         "use the arguments": "def wrongly_fast(inv_freq, s, length):\n    return "
         + str(int(((t := rotations(rope_frequencies(128), 4096)) < 1).logical_and(8 * t > 1).sum())),
@@ -287,7 +339,12 @@ MISTAKES: dict[str, dict[str, str]] = {
         "slows the fast pairs too": _edit(rope_type="linear"),
         'written "yarn"': _edit(rope_type="ntk"),
         "copy it from the file": _edit(rope_theta=10_000.0),
-        "on how many tokens": _edit(original_max_position_embeddings=8192),
+        "length that the file declares": _edit(original_max_position_embeddings=8192),
+        "temperature off": _edit(attention_factor=1.0),
+        "cancel on cos and sin": _edit(mscale=1.0, mscale_all_dim=1.0),
+        "not YaRN's 0.1 ln s + 1": _edit(attention_factor=1.2964),
+        "the larger number of turns": _edit(beta_fast=1, beta_slow=32),
+        "heads as a whole": _edit(partial_rotary_factor=0.5),
         "1 minus that": _edit(0.328),
         "from 0 (far) to 1": _edit(67_232),
         "before the question": _edit(0.5),
@@ -295,6 +352,7 @@ MISTAKES: dict[str, dict[str, str]] = {
     "6.4": {
         "passes the ramp of the paper": _CHECKED.format(**_PLAIN | {"distances": "(1,)"}),
         "squared once too often": _CHECKED.format(**_PLAIN | {"tolerance": "9"}),
+        "used once, not squared": _CHECKED.format(**_PLAIN | {"tolerance": "0.15"}),
         "refuses YaRN as transformers has it": _CHECKED.format(**_PLAIN | {"gain": "want.attention_factor"}),
         "interleaved layout": _CHECKED.format(**_PLAIN | {"layouts": "(wanted.repeat(2),)"}),
         "refuses YaRN as": _CHECKED.format(**_PLAIN | {"rule": "ntk"}),
