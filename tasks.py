@@ -51,7 +51,7 @@ class Command(NamedTuple):
     """A word after tasks.py: the module whose ``main(argv)`` does it, and the environment that it runs in.
 
     ``early``: its options are read by the module's ``parse(argv)`` before there is an environment, so that -h and a
-    mistyped option cost no set-up.
+    mistyped option cost no set-up. Without an ``environment`` it needs Python alone.
     """
 
     module: str
@@ -74,6 +74,7 @@ COMMANDS = {
     "mutate": Command("tools.mutate", "mutate", "mutation testing of helpers/encodings"),
     "pretrained": Command("tools.pretrained", "read", "install the opt-in pretrained models", early=True),
     "explain": Command("tools.explain", "read", "what a model's configuration says about its positions", early=True),
+    "drill": Command("tools.drill", "", "questions from memory, missed ones again", early=True),
     "course": Command("tools.course", "read", "write the sets for a class and its instructor", early=True),
     "site": Command("tools.site", "site", "make web pages from the notebooks, without running them", early=True),
     "new-encoding": Command("tools.new_encoding", "read", "write the stubs of a new encoding", early=True),
@@ -237,7 +238,7 @@ def dispatch(argv: list) -> int:
         raise Stop(f"{command.module.replace('.', '/')}.py is not there: this copy of the course has no {name!r}.")
     if command.early:
         importlib.import_module(command.module).parse(rest)
-    if not current_env and not ready:
+    if command.environment and not current_env and not ready:
         python = set_up(command.environment)
         if not inside():
             return restart(python, argv)

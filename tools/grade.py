@@ -27,7 +27,7 @@ from .exercises import Exercise
 from .exercises import exercises as exercises_of
 from .project import Project, load
 
-PATIENCE = 180  # seconds for one answer
+PATIENCE = 120  # seconds for one answer
 WATCHED = ("builtins", "math", "torch", "torch.nn.functional", "torch.linalg", "numpy", "numpy.linalg")
 """Modules in which an answer may replace nothing, beside all of helpers."""
 
