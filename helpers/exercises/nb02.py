@@ -41,6 +41,8 @@ def find_base(answer: Callable) -> str | None:
             return "this is the speed of the second clock; solve speed = base^(-2/d) for the base."
         if math.isclose(found, 1 / speed, rel_tol=1e-3):
             return "this is the base for d = 2: the exponent of the second frequency is -2/d, and d is len(row)."
+        if i == 0 and math.isclose(found, (2 * math.pi - speed) ** (-d / 2), rel_tol=1e-3):
+            return "the hand runs backwards: atan2 takes the sine first, and the angle before goes off the one after."
         if base % 1 and found in (math.floor(base), math.ceil(base)):
             return "rounded: a base need not be a whole number."
         if i > 0 and not math.isfinite(found):
@@ -57,10 +59,11 @@ def first_rise(answer: object) -> str | None:
         return "give one whole number: the k after which g rises."
     if isinstance(answer, np.ndarray | Tensor):
         answer = answer.tolist()
+    if isinstance(answer, list | tuple) and len(answer) == 1:
+        answer = answer[0]
     if isinstance(answer, list | tuple):  # "from 3 to 4"
-        return (
-            None if [float(x) for x in answer] in ([3], [3, 4]) else "give one whole number: the k after which g rises."
-        )
+        right = [float(x) for x in answer] == [3, 4]
+        return None if right else "give one whole number: the k after which g rises."
     k = float(answer)
     if not math.isfinite(k) or k != int(k):
         return "distances are whole numbers of positions; pi lies between two of them."
@@ -92,6 +95,8 @@ def design(answer: object) -> str | None:
         return "frequencies are positive numbers, in radians per position."
     p = torch.arange(512, dtype=torch.float64)[:, None] * w
     rows = torch.cat([p.sin(), p.cos()], -1)
+    if not w.any():
+        return "all clocks stand still, and every position has the same row."
     rising = torch.nonzero(p[:65].cos().sum(-1).diff() >= 0)
     closest = torch.pdist(rows).min().item()
     if len(rising):
@@ -102,19 +107,21 @@ def design(answer: object) -> str | None:
         return f"g does not fall from distance {k} to {k + 1}: the fastest clocks are too fast."
     if closest < 0.12:
         i, j = divmod(int(torch.cdist(rows, rows).fill_diagonal_(9).argmin()), 512)
-        if abs(i - j) > 1 and closest < 0.01:
-            return f"positions {abs(i - j)} apart have the same row: all clocks are back at once; vary their speeds."
+        if abs(i - j) > 1:
+            same = "have the same row" if closest < 0.01 else f"have rows only {closest:.3f} apart"
+            return f"positions {abs(i - j)} apart {same}: all clocks are back at once; vary their speeds."
         return f"g falls, but two positions are {closest:.3f} apart: too many clocks stand nearly still."
     return None
 
 
 def outside(answer: object) -> str | None:
     """2.4: shares of the squared norm of W outside the seen directions, by optimizer."""
-    if not isinstance(answer, Mapping) or {str(k).lower() for k in answer} != {"sgd", "adamw"}:
+    shares = {str(name).strip().lower(): share for name, share in answer.items()} if hasattr(answer, "items") else {}
+    if set(shares) != {"sgd", "adamw"}:
         return 'give a dictionary with the keys "sgd" and "adamw".'
-    if any(untouched(value) for value in answer.values()):
+    if any(untouched(share) for share in shares.values()):
         return todo
-    sgd, adamw = (float({str(k).lower(): v for k, v in answer.items()}[name]) for name in ("sgd", "adamw"))
+    sgd, adamw = (float(shares[name]) for name in ("sgd", "adamw"))
     if sgd > 0.9 and 0.5 < adamw < 0.85:
         return "this is the share inside the seen directions; what lies outside is 1 minus it."
     if sgd > adamw:
@@ -158,7 +165,7 @@ def wrong_table(answer: Callable) -> str | None:
         found[name] = answer(rows.clone())
         if untouched(found[name]):
             return todo
-        found[name] = float(found[name])
+        found[name] = float(found[name].detach() if isinstance(found[name], Tensor) else found[name])
     losses = {name: _damage(rows) for name, rows in tables.items()}
 
     def are(wanted: Mapping[str, float], tolerance: float = 0.01) -> bool:
@@ -224,6 +231,12 @@ MISTAKES: dict[str, dict[str, str]] = {
         "base for d = 2": _BASE.format(2, _TURN, "1 / speed"),
         "bring the difference into 0 to 2 pi": _BASE.format(2, "", "abs(speed) ** (-len(row) / 2)"),
         "rounded": _BASE.format(2, _TURN, "round(speed ** (-len(row) / 2))"),
+        "runs backwards": _BASE.format(2, _TURN, _SOLVE).replace("(after - before)", "(before - after)"),
+        "the sine first": """
+def find_base(row, next_row):
+    before, after = math.atan2(row[3], row[2]), math.atan2(next_row[3], next_row[2])
+    return ((after - before) % (2 * math.pi)) ** (-len(row) / 2)
+""",
         "the usual base": """
 def find_base(row, next_row):
     return 10_000
@@ -242,12 +255,18 @@ def find_base(row, next_row):
         "before pi": "first_k = 2",
         "whole numbers": "first_k = 3.14",
         "it rises earlier": "first_k = 24",
+        "where g has risen": "first_k = [4]",
+        "count distances from 0": "first_k = -3",
     },
     "2.3": {
         "as fast as the paper's": "my_frequencies = frequencies(64, 10_000.0)",
         "too fast": "my_frequencies = torch.linspace(0.01, 1, 32)",
         "the same row": "my_frequencies = torch.full((32,), math.pi / 64)",
         "stand nearly still": "my_frequencies = frequencies(64, 10_000.0) / 21",
+        "stand still, and": "my_frequencies = torch.zeros(32)",
+        "have rows only": "my_frequencies = torch.full((32,), 1 / 64)",
+        "too many clocks": "my_frequencies = np.geomspace(math.pi / 6400, math.pi / 64, 32)",
+        "fastest clocks": "my_frequencies = torch.linspace(math.pi / 640, math.pi / 32, 32)",
         "32 clocks": "my_frequencies = torch.linspace(math.pi / 640, math.pi / 64, 64)",
         "positive": "my_frequencies = -torch.linspace(math.pi / 640, math.pi / 64, 32)",
     },

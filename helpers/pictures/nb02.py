@@ -103,17 +103,25 @@ def by_hand(rows: Tensor, words: Sequence[str]) -> Picture:
 
 
 def whole_table(rows: Tensor, trained: int) -> Picture:
-    """A table as a heat map, with a line under the positions of training."""
+    """A table as a heat map, still and to be read entry by entry, with a line under the positions of training."""
     fig, ax = plt.subplots(figsize=(7.4, 4.0))
     plotting.matrix(ax, rows, signed=True, xlabel="dimension", ylabel="position", colorbar="value")
     ax.axhline(trained - 0.5, color=INK, linewidth=0.9, linestyle="--")
+    read = "position %{y}, dimension %{x}: %{z:.3f}<extra></extra>"
+    values = rows.numpy().round(3)
+    twin = go.Figure(go.Heatmap(z=values, zmin=-1, zmax=1, colorscale="RdBu_r", hovertemplate=read))
+    twin.add_hline(trained - 0.5, line={"color": INK, "width": 1, "dash": "dash"})
+    twin.update_layout(
+        xaxis={"title": "dimension"}, yaxis={"title": "position", "autorange": "reversed"}, height=520, width=820
+    )
     return Picture(
         fig,
         "02_table",
         alt=f"Heat map of {len(rows)} positions by {rows.shape[1]} dimensions: rapid vertical alternation on the left, "
         "slower waves in the middle, constant columns on the right.",
         caption=f"Even columns are sines, odd ones cosines. Dashed: the {trained} positions that the models of this "
-        "course are trained on.",
+        "course are trained on. In JupyterLab every entry can be read: point at it.",
+        interactive=twin,
     )
 
 

@@ -167,6 +167,63 @@ def test_a_bias_too_weak_for_single_precision_is_rightly_refused():
     assert apart.min() < 1e-7 < apart[apart < 1].max() < 1e-6 and noise.max() > apart.min()
 
 
+_SPEED = "((math.atan2(b[2], b[3]) - math.atan2(a[2], a[3])) % (2 * math.pi))"
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("2.1", "lambda a, b: math.acos(float(a[2:4] @ b[2:4])) ** (-len(a) / 2)"),
+        ("2.1", "lambda a, b: np.angle(complex(b[3], b[2]) / complex(a[3], a[2])) ** (-len(a) / 2)"),
+        ("2.1", f"lambda a, b: torch.tensor([{_SPEED} ** (-len(a) / 2)])"),
+        ("2.1", f"lambda a, b: math.exp(-math.log({_SPEED}) * len(a) / 2)"),
+        ("2.2", "torch.tensor(3)"),
+        ("2.2", "np.array([3])"),
+        ("2.2", "(3, 4)"),
+        ("2.3", "np.geomspace(math.pi / 640, math.pi / 64, 32)[:, None]"),
+        ("2.3", "np.linspace(0, math.pi / 64, 32)"),
+        ("2.3", "tuple(math.pi / (64 + i) for i in range(32))"),
+        ("2.3", "nn.Parameter(torch.linspace(math.pi / 640, math.pi / 64, 32)).flip(0)"),
+        ("2.3", "frequencies(64, 4.0) / 20.4"),
+        ("2.4", "{'SGD': torch.tensor(0.001), 'AdamW': np.float32(0.27)}"),
+        ("2.4", "pd.Series({'sgd': 0.0, 'adamw': 0.27})"),
+        ("2.4", "{'sgd': '0.0', 'adamw': '0.27'}"),
+    ],
+)
+def test_unusual_right_forms_of_2(name, right):
+    source = f"import pandas as pd\nanswer = {right}"
+    assert exercises.feedback(name, answer("02", source, "")) == f"{name} OK"
+
+
+def test_2_5_takes_a_table_at_any_door_of_the_model():
+    """As an encoding of one's own, or as a difference to the model's table; the loss as a tensor or an array."""
+    own = """
+from helpers.encodings import Encoding
+class Added(Encoding):
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+    def embed(self, x, state):
+        return x + self.rows.float()
+def answer(table):
+    model, text = race.load_model("sinusoidal", seed=0), corpus.excerpt()
+    model.encoding = Added(table)
+    with torch.no_grad():
+        logits = model(text[:, :-1])
+    return nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
+"""
+    difference = """
+def answer(table):
+    model, text = race.load_model("sinusoidal", seed=0), corpus.excerpt()
+    rows = table - sinusoidal_table(torch.arange(64), 64)
+    with torch.no_grad():
+        logits = model(model.token_embedding(text[:, :-1]) + rows)
+    return nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).numpy()
+"""
+    for source in (own, difference):
+        assert exercises.feedback("2.5", answer("02", source, "")) == "2.5 OK"
+
+
 def test_an_answer_may_write_into_what_it_is_given():
     """A rotation in place is a right answer, though it changes the very tensor that the check compares with."""
     source = found("04")["4.1"].solution.replace("return ", "x[:] = ") + "\n    return x"

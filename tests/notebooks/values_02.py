@@ -20,6 +20,12 @@ _gap = _table - _none
 assert 0.38 < -_gap[:64].mean() < 0.46, "the table lowers the loss by 0.4"
 assert 0.6 < _gap[64:128].mean() < 0.7 and (_gap[66:] > 0).all(), "and raises it by 0.6 soon after"
 
+_best = {s: min(fair_race.trials(s).values(), key=lambda run: run.last[64]) for s in ("none", "sinusoidal")}
+_rates = {s: min(fair_race.trials(s), key=lambda trial: fair_race.trials(s)[trial].last[64])[1] for s in _best}
+assert all(_rates[b.name] > b.settings.lr for b in bands), "on text alone a higher rate is better for both"
+_gap = [_best["sinusoidal"].last[n] - _best["none"].last[n] for n in (64, 128, 256, 512)]
+assert _gap[0] < -0.4 and min(_gap[1:]) > 0.5, "and the comparison comes out the same"
+
 # ---- what a position vector could be
 _t, _p = torch.randn(512, d_model, generator=torch.Generator().manual_seed(0)), torch.arange(512.0)[:, None]
 _n = torch.nn.LayerNorm(d_model)
@@ -66,9 +72,11 @@ _found = [[row["first rise after"], round(row["by (% of g(0))"], 3)] for row in 
 assert _found == [[5, 0.173], [11, 0.058], [43, 0.005]], "first rises"
 _climbs = [round(row["highest climb up to 512 (%)"], 1) for row in rises.values()]
 assert _climbs[0] == 35.7 and _climbs[-1] == 6.0, "climbs"
-_bases = (2, 12.5, 13, 100, 900, 920, 10_000)
+_bases = (2, 12, 13, 31, 32, 38, 39, 900, 920, 10_000)
 _up = [int(torch.nonzero(g(torch.arange(513), 64, float(b)).diff() > 1e-12)[0]) for b in _bases]
-assert _up == [4, 6, 11, 11, 11, 5, 5], "the latest first rise lies in between"
+assert _up == [4, 6, 11, 11, 17, 17, 11, 11, 5, 5], "the latest first rise lies in between"
+if usual:
+    assert full[[0, -1], 62].numpy().round(3).tolist() == [0.0, 0.017], "the last sine, read off the table"
 
 # ---- four terms
 _sum = (torch.eye(4).double()[[0, 1, 2, 0, 3]] + small) @ (torch.eye(4).double()[[0, 1, 2, 0, 3]] + small).T
