@@ -60,6 +60,7 @@ assert 3.0 < ratio.max() < 3.1, "the two ramps differ by up to three"
 race_paper = frequencies(16) / extend("yarn", 16, 1e4, 8, 64, ramp="paper").inv_freq
 race_code = frequencies(16) / extend("yarn", 16, 1e4, 8, 64).inv_freq
 assert race_paper.min() > 2.5 and (race_paper[1:] > 5).all() and race_code[0] == 1
+assert (race_paper[2:] > 7.9).all(), "six of eight by the full factor"
 
 # the temperature
 assert round(f * f, 2) == 1.63
@@ -119,6 +120,8 @@ spans = {
     "factor 4": (recorded.control_recall("yarn")[:, 0], recorded.recall("yarn", 512, tuned=True)[:, 0]),
     "factor 8": (recorded.recall("yarn", 512)[:, 0], recorded.control_tuned(512)[:, 0]),
 }
+far_8x = recall["yarn"][:, 0, 2]
+assert (round(far_8x.min().item()), round(far_8x.max().item())) == (43, 65), "the spread that the sentence gives"
 rounded = {name: [(round(100 * r.min().item()), round(100 * r.max().item())) for r in v] for name, v in spans.items()}
 assert rounded == {"factor 4": [(1, 19), (1, 18)], "factor 8": [(43, 65), (51, 88)]}
 
@@ -168,6 +171,8 @@ rise = {name: [fair_race.gap(trial) for trial in found] for name, found in trial
 assert max(rise["alibi"] + rise["sandwich"]) < 0.05
 assert all(min(rise[name]) > 0.05 for name in ("rope", "pope", "sinusoidal", "learned"))
 assert min(rise["t5"]) < 0.05 < max(rise["t5"])
+by_gain = {t.name for t in trials["t5"] if fair_race.gap(t) < 0.05}
+assert by_gain == {"t5[gain=10]"}, "the speed of the table, not the rate alone"
 assert min(map(fair_race.gap, longest["no encoding"])) > max(rise["none"]), (
     "no encoding rises further when trained longer"
 )
