@@ -114,7 +114,10 @@ def where_tokens_stand(answer: Callable) -> str | None:
     if untouched(got):
         return todo
     got = torch.as_tensor(got).expand(mask.shape)
-    got = (got.real if got.is_complex() else got).long()
+    got = got.real if got.is_complex() else got
+    if got.is_floating_point() and not torch.equal(got, got.round()):
+        return "positions are whole numbers: they count tokens."
+    got = got.long()
     right = _positions(mask, document)
     if torch.equal(got, right):
         return None
@@ -167,6 +170,7 @@ def _family(kind: str, seed: int) -> tuple[tuple[Tensor, Tensor], dict[str, tupl
         "sorted twice": (within(q, order[order]), within(k, order[order])),
         "sorted across heads": (q[layout_permutation(n * d)], k[layout_permutation(n * d)]),
         "not sorted": (q, k),
+        "sorted in the first head only": tuple(torch.cat([sort(w)[:d], w[d:]]) for w in (q, k)),
     }[kind]
     good = [(2 * sort(q), sort(k) / 2), (sort(q), sort(k)), (turned(sort(q)), turned(sort(k)))]
     at = 1 + seed % 3
@@ -174,7 +178,13 @@ def _family(kind: str, seed: int) -> tuple[tuple[Tensor, Tensor], dict[str, tupl
     return (q, k), made, "ABCD"[at]
 
 
-CASES = {"keys as they were": 1, "sorted twice": 2, "sorted across heads": 3, "not sorted": 5}
+CASES = {
+    "keys as they were": 1,
+    "sorted twice": 2,
+    "sorted across heads": 3,
+    "not sorted": 5,
+    "sorted in the first head only": 6,
+}
 
 
 def four_checkpoints() -> tuple[tuple[Tensor, Tensor], dict[str, tuple[Tensor, Tensor]]]:
@@ -255,6 +265,7 @@ def _plane() -> dict[str, tuple[list[list[float]], bool]]:
         "two columns of norm 1 that are not orthogonal": ([[1.0, c], [0.0, s]], False),
         "two rows of norm 1 that are not orthogonal": ([[1.0, 0.0], [c, s]], False),
         "a projection": ([[1.0, 0.0], [0.0, 0.0]], False),
+        "a reflection in a skewed basis": ([[1.0, 0.7], [0.0, -1.0]], False),
         "a reflection": ([[c, s], [s, -c]], True),
     }
 
@@ -348,10 +359,15 @@ def batched_generate(answer: Callable) -> str | None:
             watch.remove()
         if untouched(got):
             return todo
-        given[name] = [torch.as_tensor(row).flatten().tolist()[-n:] for row in got]
+        given[name] = [torch.as_tensor(row).flatten().tolist() for row in got]
         alone[name] = [model.generate(p[None], n)[0, -n:].tolist() for p in prompts]
         if len(given[name]) != len(prompts):
             return f"one row of new tokens per prompt, {len(prompts)} of them; yours gave {len(given[name])}."
+        sizes = {len(row) for row in given[name]} - {n}
+        if sizes and min(sizes) > n:
+            return f"rows of {max(sizes)} tokens where {n} were asked for: return the new tokens, without the prompt."
+        if sizes:
+            return f"rows of {min(sizes)} tokens where {n} were asked for: the first new one follows from the prompt."
     if given == alone:
         if any(batch != len(prompts) for batch, _ in reads):
             return "right tokens, but the prompts were continued one by one: keep the batch."
@@ -362,7 +378,7 @@ def batched_generate(answer: Callable) -> str | None:
         if all(rows == _generate(_model(name), prompts, n, **how).tolist() for name, rows in given.items()):
             return words
     if given["rope"] == alone["rope"]:
-        return "right for RoPE, wrong for a model that adds a table: positions must count real tokens only."
+        return "right for RoPE, wrong for a model that adds a table: positions must count real tokens only, from 0."
     return "rows differ from the prompts continued alone: print the position of every token, in both passes."
 
 
@@ -461,6 +477,7 @@ MISTAKES = {
         "padding is counted": _WHERE.format(
             "same = document[:, :, None] == document[:, None, :]\n    return same.long().tril(-1).sum(-1) * mask"
         ),
+        "positions are whole numbers": _WHERE.format(f"{_SAME}\n    return (same.long().tril().sum(-1) - 0.5) * mask"),
         "padding must be 0": _WHERE.format(f"{_SAME}\n    return same.long().tril(-1).sum(-1) * mask - (~mask).long()"),
     },
     "4.3": {
@@ -480,6 +497,10 @@ MISTAKES = {
             "right = logits_of(original, 'neighbors', 1, at=(0, 1, 4, 9))\n    return max(checkpoints, key="
             "lambda n: (logits_of(checkpoints[n], 'halves', 1, at=(0, 1, 4, 9)) - right).abs().max().item())"
         ).replace("manual_seed(0)", "manual_seed(8)"),
+        "sorted in the first head only": _FIND.format(
+            "right = logits_of(original, 'neighbors', n_heads, at=(0, 1, 4, 9))[0]\n    return max(checkpoints, key="
+            "lambda n: (logits_of(checkpoints[n], 'halves', n_heads, at=(0, 1, 4, 9))[0] - right).abs().max().item())"
+        ),
         "return one name": _FIND.format("return [n for n in checkpoints]"),
     },
     "4.4": {
@@ -495,6 +516,9 @@ MISTAKES = {
             "torch.allclose(M.norm(dim=0), torch.ones(2, dtype=M.dtype)) and abs(M[0, 0]) <= 1"
         ),
         "allow two rows": _PLANE.format("torch.allclose(M.norm(dim=1), torch.ones(2, dtype=M.dtype))"),
+        "allow a reflection in a skewed basis": _PLANE.format(
+            "torch.allclose(M.T @ M, torch.eye(2).to(M)) or torch.allclose(M @ M, torch.eye(2).to(M))"
+        ),
         "return True or False": _PLANE.format("'yes' if torch.allclose(M.T @ M, torch.eye(2).to(M)) else 'no'"),
         "allow a rotation that also stretches": _PLANE.format("torch.allclose(M.T @ M, M @ M.T)"),
     },
@@ -519,5 +543,7 @@ def generate(model, prompts, n_tokens):
 """,
         "the prompt counts slots": _made(first=", attention_mask=mask"),
         "wrong for a model that adds a table": _made(first=", attention_mask=mask", at=_SLOT),
+        "without the prompt": _made().replace("torch.stack(new, 1)", "torch.cat([ids, torch.stack(new, 1)], 1)"),
+        "follows from the prompt": _made().replace("torch.stack(new, 1)", "torch.stack(new[1:], 1)"),
     },
 }

@@ -49,7 +49,7 @@ def lap(
             else:
                 seeds = 100 * np.array([run.recall[far].numpy() for run in band.results]).T  # (depths, seeds)
             if threads and ax is right:
-                ax.plot(x, seeds, color=color(scheme), lw=0.8, alpha=0.6)
+                ax.plot(x, seeds, color=color(scheme), lw=1.0, alpha=0.8)
             else:
                 ax.fill_between(x, seeds.min(1), seeds.max(1), color=color(scheme), alpha=0.22, lw=0)
             ax.plot(x, seeds.mean(1), **line(scheme, markersize=4, label=label(scheme)))
@@ -75,13 +75,17 @@ def lap(
         f"{label(band.name.partition('[')[0])} {band.center(short):.1f} and {band.center(far):.1f}" for band in bands
     )
     compared = "".join(f"To compare, {words}: {loss:.2f}. " for words, loss in (marks or {}).items())
-    spread = "Shades span, and thin lines are," if threads else "Shades span"
+    spread = f"{len(bands[0].results)} recorded seeds of the chosen setting, {own.steps:,} steps"
+    spread = (
+        f"Thick: the mean of {spread}; shades span the seeds, thin lines are single ones"
+        if threads
+        else f"Shades span {spread}"
+    )
     return Picture(
         fig,
         name,
         alt=f"Loss in windows of {short} and of {far}: {losses}. {compared}Beside it, recall at {far} by distance.",
-        caption=f"{spread} {len(bands[0].results)} recorded seeds of the chosen setting, {own.steps:,} steps; large "
-        f"markers: trained here. Dashed: the trained length, and chance.",
+        caption=f"{spread}; large markers: trained here. Dashed: the trained length, and chance.",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import shutil
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from helpers.encodings import (
     FIRE,
     SCHEMES,
+    ALiBi,
     AxialRoPE,
     Combined,
     Encoding,
@@ -36,7 +38,7 @@ from helpers.encodings import (
     positions,
 )
 from helpers.encodings.extension import DynamicNTK
-from helpers.encodings.rope import rotate_pairs
+from helpers.encodings.rope import rope_frequencies, rotate_pairs
 from helpers.encodings.sinusoidal import sinusoidal_table
 from helpers.model import CausalLM, Encoder, causal_mask
 from tests.encodings.test_validate import ALIASES, CLASSES, sensible
@@ -98,6 +100,30 @@ def test_an_encoding_built_without_memory_is_whole_once_loaded(name):
     pos = places(enc.axes)
     for a, b in zip(through_all_doors(empty, pos), through_all_doors(enc, pos), strict=True):
         assert torch.equal(a, b)
+
+
+class Buffered(torch.nn.Module):
+    """Frequencies as many repositories keep them: a buffer that no checkpoint holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("inv_freq", rope_frequencies(D).float(), persistent=False)
+
+
+def test_a_buffer_that_no_checkpoint_holds_is_lost_without_a_word():
+    """Fresh memory is filled with NaN here, so that what nobody wrote shows."""
+    whole = Buffered()
+    with torch.device("meta"):
+        empty = Buffered()
+    torch.use_deterministic_algorithms(True)
+    try:
+        missed = empty.to_empty(device="cpu").load_state_dict(whole.state_dict(), strict=True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert missed.missing_keys == missed.unexpected_keys == []
+    assert empty.inv_freq.isnan().all() and whole.inv_freq.isfinite().all()
+    empty.inv_freq.copy_(rope_frequencies(D))  # the cure
+    assert torch.equal(empty.inv_freq, whole.inv_freq)
 
 
 # ------------------------------------------------------------------------------------------ devices without float64
@@ -192,6 +218,36 @@ def test_a_compiled_rotation_has_no_complex_numbers(layout):
     assert seen and not any(dtype.is_complex for dtype in seen)
 
 
+def by_complex_numbers(x: Tensor, angle: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch's compiler needs one of C++")
+@pytest.mark.filterwarnings("ignore")
+def test_the_compiler_says_that_it_writes_no_code_for_complex_numbers():
+    torch.compiler.reset()
+    x, angle = torch.randn(2, 5, D), torch.rand(5, D // 2)
+    with pytest.warns(UserWarning, match="does not support code generation for complex operators"):
+        found = torch.compile(by_complex_numbers)(x, angle)
+    torch.testing.assert_close(found, by_complex_numbers(x, angle))
+
+
+def test_a_length_read_as_a_python_number_fits_in_no_graph():
+    """What ours compute with tensors (test_one_graph_of_dynamic_ntk_serves_every_length) many read by ``int()``."""
+
+    def by_number(x, position_ids):
+        longest = int(position_ids.max()) + 1
+        return x / 2 if longest > 4 else x
+
+    torch.compiler.reset()
+    x, ids = torch.ones(2), torch.arange(6)
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException, match="data-dependent"):
+        torch.compile(by_number, backend="eager", fullgraph=True)(x, ids)
+    torch.compiler.reset()
+    assert torch.equal(torch.compile(by_number, backend="eager")(x, ids), by_number(x, ids))  # in two graphs
+
+
 @torch.no_grad()
 def test_a_compiled_table_still_stops_at_its_end():
     """The message is PyTorch's there: reading a number would break the graph."""
@@ -218,6 +274,43 @@ def test_biases_at_long_distance_are_as_exact_as_float32(name, dtype):
     q = torch.zeros(1, HEADS, FAR.shape[1], D)
     biases = [enc.bias(q, q, enc.prepare(FAR, FAR, None), 0) for enc in (half, wide)]
     torch.testing.assert_close(biases[0].double(), biases[1].double(), rtol=1e-5, atol=1e-4)
+
+
+def test_a_bias_added_in_bfloat16_gives_sixteen_neighbors_one_number():
+    """Slope 1/256 at a distance of 4,000: -15.6, where bfloat16 has steps of 1/16. In float32 all differ."""
+    near = ALiBi(8, [2.0**-8] * 8)
+    q_pos, k_pos = torch.tensor([[4100]]), 100 + torch.arange(64)[None]  # distances 4,000 down to 3,937
+    q = torch.zeros(1, 8, 1, D)
+    bias = near.bias(q, q, near.prepare(q_pos, k_pos, None), 0)[0, 0, 0]
+    assert bias.dtype == torch.float32 and abs(bias[0].item() + 15.6) < 0.05
+    assert bias.unique().numel() == 64 and 4 <= bias.bfloat16().unique().numel() <= 5
+    logits = torch.zeros(64)
+    exact, rounded = (logits + bias).softmax(-1), (logits.bfloat16() + bias.bfloat16()).float().softmax(-1)
+    assert 0.02 < ((rounded - exact) / exact).abs().max() < 0.04  # up to exp(1/32) - 1, before the sum
+
+
+def test_half_precision_matters_to_a_bias_far_away_only():
+    """By distance the nearest keys are exact; by the key's own position, which a softmax cannot tell apart, not."""
+    query, keys = 4000, torch.arange(3985, 4001)
+    assert torch.equal((keys - query).bfloat16().long(), keys - query)
+    assert keys.bfloat16().unique().numel() <= 2
+
+
+@torch.no_grad()
+def test_a_short_row_of_a_batch_changes_under_a_rule_that_follows_the_longest():
+    torch.manual_seed(0)
+    ids, real = torch.randint(11, (2, 24)), torch.ones(2, 24, dtype=torch.bool)
+    real[1, :17] = False  # on the left; mask and positions are right
+    pos = (real.long().cumsum(1) - 1).clamp(min=0)
+    change = {}
+    rules = {"follows": DynamicNTK(D, 8, 8.0), "not yet": DynamicNTK(D, 24, 8.0), "fixed": RoPE(D)}
+    for name, rule in rules.items():
+        model = CausalLM(11, D_MODEL, HEADS, 2, rule).eval()
+        for p in model.parameters():
+            torch.nn.init.normal_(p, std=0.5)
+        beside = model(ids, attention_mask=real, position_ids=pos)[1, 17:]
+        change[name] = (beside - model(ids[1:, 17:])[0]).abs().max().item()
+    assert change["follows"] > 0.1 > 1e-3 > max(change["not yet"], change["fixed"])
 
 
 @torch.no_grad()

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from helpers import display, facts
-from helpers.pictures import nb04, nb06
+from helpers.pictures import fair, nb04, nb06
 from helpers.plotting import heatmap, signed
+from helpers.studies import fair_race
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,23 @@ def test_the_rotating_pair_states_its_own_angle_and_logit(theta, q, k):
     assert "moved by 3" in picture.alt and f"logit at {product.real:+.2f}." in picture.alt
     assert texts(picture).count(f"logit {product.real:+.2f}") == 2
     assert {r"$5\,\theta$", r"$2\,\theta$", r"$8\,\theta$"} <= set(texts(picture))
+
+
+def test_a_lap_draws_the_recall_of_every_seed_as_a_shade_or_as_threads():
+    """Seeds that split into 9 and 98% have a mean where none of them is: threads show it, a shade does not."""
+    bands = [fair_race.band(scheme) for scheme in ("learned", "rope")]
+    seeds = sum(len(band.results) for band in bands)
+    shaded, threaded = (fair.lap("04_race", bands, [], fair_race.distances(), threads=t) for t in (False, True))
+    for picture, shades, thin in ((shaded, len(bands), []), (threaded, 0, [run for b in bands for run in b.results])):
+        left, right = picture.fig.axes
+        assert len(left.collections) == len(bands) and len(right.collections) == shades
+        curves = [curve for curve in right.lines if len(curve.get_xdata()) == len(fair_race.distances())]
+        assert len(curves) == len(bands) + len(thin)
+        drawn = [curve.get_ydata() for curve in curves]
+        assert all(any(np.allclose(y, 100 * run.recall[512]) for y in drawn) for run in thin)
+        assert len(left.get_legend_handles_labels()[1]) == len(bands)
+    assert seeds == 6 and shaded.caption.startswith("Shades span 3 recorded seeds of the chosen setting, 400 steps;")
+    assert threaded.caption.startswith("Thick: the mean of 3 recorded seeds of the chosen setting, 400 steps; shades")
 
 
 def costs(noise: float) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Runs in the kernel of notebook 04 after its last cell: the values on which its numbers and sentences rest."""
 
+import json
+
 from helpers import sources
 from helpers.encodings import PoPE, RoPE, XPos
 from helpers.encodings.axial import AxialRoPE, MRoPE
@@ -140,3 +142,6 @@ paper = sources.published("gopalakrishnan2025.indirect_indexing")
 assert paper["pope"]["mean"] > 90 > 15 > paper["rope"]["mean"]
 assert card["orders told apart (of 60)"].tolist() == [60, 60, 30, 60], "the scorecard"
 assert set(published.values()) == {"64 of 192 channels rotated"}, "MLA"
+stored = [json.loads((root / f"helpers/data/configs/{name}.json").read_text()) for name in published]
+assert {c["kv_lora_rank"] for c in stored} == {512} and {c["qk_rope_head_dim"] for c in stored} == {64}, "MLA's cache"
+assert {c["qk_nope_head_dim"] for c in stored} == {128}, "the channels that are not rotated"
