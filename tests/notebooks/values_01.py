@@ -41,6 +41,13 @@ assert list(counts.values()) == [1, 4, 60, 60, 60], "orders told apart"
 assert live["order", "none"] < 0.55 and live["order", "sinusoidal"] > 0.95 and live["bag", "none"] > 0.97
 assert max(recorded["order", "none"]) < 0.55 and min(recorded["order", "sinusoidal"]) > 0.95
 assert min(recorded["bag", "none"]) > 0.97 and {len(runs) for runs in recorded.values()} == {6}, "as the caption says"
+for _other in range(20):  # weights of other draws, with inputs as small as those of the notebook
+    _draw = np.random.default_rng(_other)
+    _U, _V = _draw.normal(size=(2, 4)) / 4, _draw.normal(size=(2, 2))
+    assert len({tuple(rnn(x, _U, _V).round(9)) for x in sentences}) == 60, "no order is lost in rounding"
+_cheapest = np.zeros((5, 5), dtype=bool)  # the solution of exercise 1.3
+_cheapest[[0, 1, 2, 2, 3, 4], [0, 0, 2, 3, 0, 1]] = True
+assert means(_cheapest) == means(np.tri(5, dtype=bool)) == 60, "six look-ups, or the causal mask's fifteen"
 small = order_tasks.make_encoder("none", seed, order_tasks.Settings())
 sequences, labels = order_tasks.sample("order", 1000, seed=seed)
 mirrored = sequences.clone()
