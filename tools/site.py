@@ -109,8 +109,17 @@ def finish(project: Project, made: Path) -> None:
     for page in made.rglob("*.html"):
         page.write_text(pages.finished(page.read_text(encoding="utf-8")), encoding="utf-8")
     static = made / "_static"
+    for sheet in (static / "styles").glob("*.css"):
+        sheet.write_text(pages.without_icons(sheet.read_text(encoding="utf-8")), encoding="utf-8")
+    search = static / "searchtools.js"  # quotes the article, not the buttons above it
+    search.write_text(search.read_text(encoding="utf-8").replace("'[role=\"main\"]'", '"article"'), encoding="utf-8")
     own = ("_sources", "objects.inv", ".buildinfo", ".doctrees")  # Sphinx's
-    for unused in {*static.rglob("*.map"), *static.rglob("fontawesome*"), *(made / name for name in own)}:
+    for unused in {
+        *static.rglob("*.map"),
+        *static.rglob("fontawesome*"),
+        *static.glob("*macros.html"),
+        *(made / name for name in own),
+    }:
         shutil.rmtree(unused) if unused.is_dir() else unused.unlink(missing_ok=True)
     (made / "index.html").write_text(FRONT.format(title=project.table["title"]), encoding="utf-8")
     (made / ".nojekyll").touch()  # or GitHub Pages leaves out _static

@@ -28,6 +28,8 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
     "navbar_persistent": [],
+    "back_to_top_button": False,
+    "footer_content_items": [],
     "secondary_sidebar_items": ["page-toc.html"],
 }
 html_sidebars = {"**": ["navbar-logo.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
@@ -39,7 +41,8 @@ html_show_copyright = False
 html_last_updated_fmt = None
 nb_execution_mode = "off"
 nb_output_stderr = "show"
-myst_enable_extensions = ["dollarmath", "amsmath", "tasklist"]
+nb_code_prompt_show = nb_code_prompt_hide = "Preparation (code)"
+myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "web.pages.slug"
 mathjax_path = "mathjax/tex-chtml.js"

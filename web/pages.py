@@ -12,6 +12,7 @@ LINK = re.compile(r"(?<!!)\[([^\[\]]{1,200})\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*
 FIGURE = re.compile(r"figures/((\d\d)_\w+)\.png")
 PLAIN = re.compile(r"%(?!20|28|29)[0-9A-F]{2}", re.I)  # what Markdown's links can have as it is
 BADGE = re.compile(r"\[!\[(Open in \w+)\]\(https://[^)\s]+\)\]\((https://[^)\s]+)\)")
+TASK = re.compile(r"(?m)^(\s*[-*] )\[ \] ")  # a box that nobody could tick
 FOLDED = {"setup", "parameters"}  # tags of cells whose code a reader of the page does not need
 CONTENTS = """
 
@@ -26,6 +27,8 @@ GLOSSARY
 :hidden:
 :glob:
 :caption: For instructors
+teaching/README
+teaching/0*
 teaching/*
 ```
 """
@@ -41,7 +44,7 @@ def text(markdown: str, name: str, known: Collection[str], address: str = "") ->
 
     A link to the file of a figure leads to its place in its notebook, which shows it full screen. Links to files that
     are no page lead to the repository, or to nothing while it has no address. A badge is a picture from elsewhere: it
-    becomes a link in words.
+    becomes a link in words. Boxes to tick are left out.
 
     Args:
         name: of the page, "notebooks/01_position_problem".
@@ -61,7 +64,7 @@ def text(markdown: str, name: str, known: Collection[str], address: str = "") ->
             return f'<a href="{there}#fig-{figure[1]}">{words}</a>'
         return f"[{words}]({address}/{path}{anchor})" if address else words
 
-    return LINK.sub(link, BADGE.sub(r"[\1](\2)", markdown))
+    return LINK.sub(link, BADGE.sub(r"[\1](\2)", TASK.sub(r"\1", markdown)))
 
 
 def notebook(source: str, name: str, known: Collection[str], address: str = "") -> str:
@@ -75,7 +78,17 @@ def notebook(source: str, name: str, known: Collection[str], address: str = "") 
     return json.dumps(content)
 
 
+def without_icons(css: str) -> str:
+    """The theme's style sheet without the fonts that hold its icons."""
+    return re.sub(r"@font-face\{[^}]*fontawesome[^}]*\}", "", css)
+
+
 def finished(html: str) -> str:
-    """A page of the theme without its 1.5 MB of icons (site.css draws the few that show); pictures load when seen."""
+    """A page of the theme without its 1.5 MB of icons (site.css draws the few that show); pictures load when seen.
+
+    Buttons are called what is written on them.
+    """
     html = re.sub(r"<script[^>]*fontawesome[^>]*></script>\s*", "", html)
+    html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    html = re.sub(r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1", html)
     return re.sub(r"<img (?![^>]*\bloading=)", '<img loading="lazy" ', html)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import npm, site
+from tools import npm, site, stamp
 from tools.common import Stop
+from tools.project import Project
 from web import pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,15 @@ def test_a_picture_stays_and_a_link_to_its_file_leads_to_its_place():
 def test_a_badge_becomes_words():
     badge = "[![Open in Colab](https://colab.example/badge.svg)](https://colab.example/github/a/b.ipynb)"
     assert pages.text(badge, "README", KNOWN) == "[Open in Colab](https://colab.example/github/a/b.ipynb)"
+
+
+def test_a_notebook_with_an_address_opens_in_binder_and_colab_and_loads_no_picture_from_there():
+    table = {**Project(ROOT).table, "owner": "some-body", "repository": "the.course"}
+    made = pages.text(stamp.nav_top(table, 3), "notebooks/04_rope", KNOWN)
+    assert "[Open in Binder](https://mybinder.org/v2/gh/some-body/the.course/" in made
+    assert "[Open in Colab](https://colab.research.google.com/github/some-body/the.course/" in made
+    assert "![" not in made and "badge" not in made
+    assert "mybinder" not in pages.text(stamp.nav_top({**table, "owner": None, "repository": None}, 3), "a", KNOWN)
 
 
 def test_cells_that_only_prepare_are_folded():
@@ -78,6 +88,17 @@ def test_only_a_folder_of_its_own_is_made_anew(course, tmp_path):
 def test_an_old_python_is_told_which_one_is_needed():
     with pytest.raises(Stop, match=r"this is Python 3\.10; .* needs 3\.11 or newer"):
         site.check_python((3, 10))
+
+
+def test_boxes_that_nobody_could_tick_are_left_out():
+    assert pages.text("- [ ] say it\n  * [ ] so\n- a [ ] b", "README", KNOWN) == "- say it\n  * so\n- a [ ] b"
+
+
+def test_icons_and_labels_of_the_theme_are_mended():
+    css = "a{b:c}@font-face{font-family:F;src:url(../vendor/fontawesome/x.woff2)}d{e:f}"
+    assert pages.without_icons(css) == "a{b:c}d{e:f}"
+    button = '<button class="btn search-button-field x" title="Search" aria-label="Search" data-a="b">'
+    assert pages.finished(button) == button.replace(' aria-label="Search"', "")
 
 
 def test_what_is_gathered(course, tmp_path, monkeypatch):
