@@ -23,7 +23,17 @@ from typing import Any
 import websocket
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-KEYS = {"ArrowRight": 39, "ArrowUp": 38, "ArrowLeft": 37, "ArrowDown": 40, "Home": 36, "End": 35, "Enter": 13, "Tab": 9}
+KEYS = {
+    "ArrowRight": 39,
+    "ArrowUp": 38,
+    "ArrowLeft": 37,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+    "Enter": 13,
+    "Tab": 9,
+    "Escape": 27,
+}
 
 # What the tests ask a page with explorables for. `one` is the first of them.
 TOOLS = """
@@ -193,6 +203,7 @@ class Page:
     def key(self, name: str, modifiers: int = 0) -> None:
         """Press and release a key: "ArrowRight", or a character. modifiers: 1 Alt, 2 Control, 8 Shift."""
         code = {"windowsVirtualKeyCode": KEYS[name]} if name in KEYS else {"text": name}
+        code |= {"text": "\r"} if name == "Enter" and not modifiers else {}  # or it presses no button
         for kind in ("keyDown", "keyUp"):
             more = code if kind == "keyDown" else {k: v for k, v in code.items() if k != "text"}
             self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name, modifiers=modifiers, **more)
