@@ -81,6 +81,12 @@ def badge_links(table: Table, file: str) -> str:
     )
 
 
+def web_pages(table: Table) -> str:
+    """Where `.github/workflows/site.yml` publishes the pages."""
+    where = f"https://{table['owner'].lower()}.github.io/{table['repository']}/"
+    return f"- **[The web pages]({where})** need nothing installed either; there the pictures that move do move."
+
+
 def heading(entry: Table) -> str:
     return f"{int(entry['number'])}. {entry['title']}"
 
@@ -187,7 +193,7 @@ def readme_blocks(project: Project) -> dict[str, str]:
         "notebooks": "\n".join(rows),
         "claims": "\n" + "\n".join(claims) + "\n",
         "clone": clone,
-        "places": "\n".join([GITHUB_SHOWS, HOSTED if url else NOT_HOSTED, LOCALLY, *memory]),
+        "places": "\n".join([GITHUB_SHOWS, *([web_pages(table), HOSTED] if url else [NOT_HOSTED]), LOCALLY, *memory]),
     }
 
 

@@ -73,6 +73,7 @@ def test_with_names_badges_address_holder_and_citation_appear(tmp_path):
     assert texts["CITATION.cff"].count("  - name: ") == 2
     assert 'repository-code: "https://github.com/some-body/the.course"\n' in texts["CITATION.cff"]
     assert "once\n  `project.json`" not in texts["README.md"]
+    assert "(https://some-body.github.io/the.course/)" in texts["README.md"]
 
 
 def test_what_is_committed_leads_somewhere():
