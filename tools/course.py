@@ -210,8 +210,8 @@ def copy_course(project: Project, to: Path, instructor: bool = False) -> None:
 
 
 def files(root: Path) -> list[str]:
-    """The files of a copy of the course, as paths from its root."""
-    git = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """The files of a copy of the course, as paths from its root: those that git follows, where there is git."""
+    git = ["git", "-C", str(root), "ls-files", "-z"]
     with contextlib.suppress(FileNotFoundError):
         listed = subprocess.run(git, capture_output=True, encoding="utf-8")
         if not listed.returncode and listed.stdout:

@@ -15,8 +15,11 @@ import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from .exercises import exercises as exercises_of
 from .project import Project, load
 
 PATIENCE = 120  # seconds for one answer
+LOADING = 120  # seconds until the course's own part is there
 WATCHED = ("builtins", "math", "torch", "torch.nn.functional", "torch.linalg", "numpy", "numpy.linalg")
 """Modules in which an answer may replace nothing, beside all of helpers."""
 
@@ -66,6 +70,11 @@ def answer_name(number: str) -> str:
     return f"answer-{number.replace('.', '-')}"
 
 
+def check_name(number: str) -> str:
+    """What nbgrader calls the cell that checks it."""
+    return f"check-{number.replace('.', '-')}"
+
+
 def grade(handed_in: Path, number: str, project: Project | None = None) -> str:
     """The feedback on the answer in a notebook's file; :func:`judge` has the forms."""
     project = project or Project()
@@ -73,53 +82,98 @@ def grade(handed_in: Path, number: str, project: Project | None = None) -> str:
 
 
 def judge(source: str, number: str, project: Project | None = None) -> str:
-    """The feedback on an answer: "4.1 OK", "4.1 TODO", or "4.1 not yet: ..." with what is wrong.
+    """The feedback on an answer: "4.1 OK", "4.1 TODO", or "4.1 not yet: ..." with what is wrong; see :func:`judge_all`.
 
     Args:
         source: of the cell that answers it.
         number: of the exercise.
         project: our own copy of the course.
+    """
+    return judge_all({number: source}, project)[number]
+
+
+def judge_all(answers: dict[str, str], project: Project | None = None) -> dict[str, str]:
+    """Number -> feedback of :func:`judge`, for the answers of one notebook, each in a process of its own.
+
+    Where the system can, one process loads the course and a copy of it (a fork) runs each answer.
 
     Raises:
         Stop: if there is no such exercise, or our own helpers do not work: nobody's fault but ours, and no grade.
     """
     project = project or Project()
-    exercise_of(number, project)
-    token = secrets.token_hex(16)
-    task = json.dumps({"number": number, "source": source, "token": token})
+    for number in answers:
+        exercise_of(number, project)
+    tasks = [{"number": n, "source": s, "token": secrets.token_hex(16)} for n, s in answers.items()]
+    parts = [tasks] if hasattr(os, "fork") else [[task] for task in tasks]
+    return {number: said for part in parts for number, said in _together(part, project).items()}
+
+
+def _together(tasks: list[dict[str, str]], project: Project) -> dict[str, str]:
     command = [sys.executable, "-m", "tools.grade", "--worker"]
+    process = subprocess.Popen(
+        command, cwd=project.root, env=child_environment(PYTHONPATH=str(project.root)), encoding="utf-8",
+        errors="replace", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            command, input=task, cwd=project.root, env=child_environment(PYTHONPATH=str(project.root)),
-            capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE,
-        )  # fmt: skip
+        out, err = process.communicate(json.dumps(tasks), timeout=LOADING + PATIENCE * len(tasks))
     except subprocess.TimeoutExpired:
-        return f"{number} not yet: your code was not done within {PATIENCE} s."
-    lines = done.stdout.splitlines()
+        process.kill()
+        out, err = process.communicate()
+    lines = out.splitlines()
     if "ready" not in lines[:1]:
-        raise Stop(f"{number} could not be graded: the course's own helpers failed.\n{done.stderr.strip()[-2000:]}")
-    said = [line.removeprefix(token) for line in lines if line.startswith(token)]
-    return said[0] if len(said) == 1 else f"{number} not yet: your code ended the process that it ran in."
+        raise Stop(f"nothing could be graded: the course's own helpers failed.\n{err.strip()[-2000:]}")
+    found = {}
+    for task in tasks:
+        said = [line.removeprefix(task["token"]) for line in lines if line.startswith(task["token"])]
+        ended = f"your code was not done within {PATIENCE} s, or ended the process that it ran in."
+        found[task["number"]] = said[0] if len(said) == 1 else f"{task['number']} not yet: {ended}"
+    return found
 
 
 # --------------------------------------------------------------------------------------------- in a process of its own
 
 
 def worker() -> None:
-    """Read a task from standard input; print "ready" once the course's own part is loaded, then token and verdict."""
-    task = json.load(sys.stdin)
+    """Read tasks from standard input; print "ready" once the course's own part is loaded, then tokens and verdicts."""
+    tasks = json.load(sys.stdin)
     ours = os.fdopen(os.dup(1), "w", encoding="utf-8")
     with open(os.devnull, "w") as nothing:  # an answer's own words are not the verdict
         os.dup2(nothing.fileno(), 1)
     from helpers import exercises
 
-    path, exercise = exercise_of(task["number"], Project())
+    path, _ = exercise_of(tasks[0]["number"], Project())
     with contextlib.redirect_stdout(io.StringIO()):
-        exercises.feedback(task["number"], 0)  # loads the checks
+        exercises.feedback(tasks[0]["number"], 0)  # loads the checks
         scope = definitions(path)
     print("ready", file=ours, flush=True)
-    said = verdict(task["source"], path, exercise, scope, exercises.feedback)
-    print(task["token"] + said, file=ours, flush=True)
+
+    def answer(task: dict[str, str]) -> None:
+        exercise = exercise_of(task["number"], Project())[1]
+        said = verdict(task["source"], path, exercise, scope, exercises.feedback)
+        print(task["token"] + said, file=ours, flush=True)
+
+    for task in tasks:
+        if hasattr(os, "fork"):
+            in_a_fork(lambda task=task: answer(task))
+        else:
+            answer(task)
+
+
+def in_a_fork(work: Callable[[], None]) -> None:
+    """Do something in a copy of this process, and end that copy after PATIENCE seconds."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    until = time.monotonic() + PATIENCE
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return
+        time.sleep(0.01)
 
 
 def verdict(source: str, path: Path, exercise: Exercise, scope: dict[str, Any], feedback: Any) -> str:

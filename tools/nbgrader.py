@@ -13,11 +13,15 @@ from typing import Any
 from .common import say
 from .course import NOT_OURS, Exercises, files, for_students, worth
 from .exercises import Exercise
-from .grade import answer_name
+from .grade import answer_name, check_name
 from .project import Project, tags
 
 CONFIG = '''\
-"""nbgrader for the course on positional encodings. The grader's own helpers/ and tools/ stand beside this file."""
+"""nbgrader for the course on positional encodings. The grader's own helpers/ and tools/ stand beside this file.
+
+Whatever is wrong here ends nbgrader: of an ordinary exception it would only take note, go on with its own settings, and
+grade what it should not.
+"""
 
 import importlib.util
 import sys
@@ -30,16 +34,15 @@ if missing:  # every answer would fail, and every grade would be 0 without a wor
 if not all(importlib.util.find_spec(name) for name in ("torch", "numpy", "pandas", "matplotlib")):
     raise SystemExit(f"{sys.prefix}, where nbgrader runs, lacks the course's packages: pip install -r requirements.txt")
 sys.path.insert(0, str(home))
-
 c = get_config()  # noqa: F821
+try:
+    from tools.autograde import configure
+
+    configure(c)
+except Exception as error:
+    raise SystemExit(f"{home} cannot grade ({type(error).__name__}: {error}): make the course folder again")
 c.CourseDirectory.course_id = "positional-encodings"
 c.CourseDirectory.root = str(home)
-c.ClearSolutions.code_stub = {"python": ""}  # the stub of the exercise stands above it
-c.OverwriteCells.add_missing_cells = True  # a check that was deleted comes back
-if "autograde" in sys.argv or "formgrader" in sys.argv or "server" in " ".join(sys.argv):
-    from tools.autograde import steps
-
-    c.Autograde.autograde_preprocessors = steps()
 '''
 
 GRADED = """\
@@ -115,15 +118,24 @@ def gradable(notebook: Any, exercises: Exercises, file: str) -> Any:
         if cell.id in by_cell:
             current = by_cell[cell.id]
             cell.source = f"{current.stub.rstrip()}\n### BEGIN SOLUTION\n{current.solution.rstrip()}\n### END SOLUTION"
-            cell.metadata["nbgrader"] = metadata(answer_name(current.number), solution=True)
+            cell.metadata["nbgrader"] = answer_marks(current.number)
         elif "check" in tags(cell) and current is not None:
             cell.source = f"{current.check.rstrip()}\n{GRADED.format(file=file, number=current.number)}"
-            name = f"check-{current.number.replace('.', '-')}"
-            cell.metadata["nbgrader"] = {**metadata(name, grade=True, locked=True), "points": worth(current)}
+            cell.metadata["nbgrader"] = check_marks(current)
             current = None
     return notebook
 
 
-def metadata(name: str, grade: bool = False, solution: bool = False, locked: bool = False) -> dict[str, Any]:
+def answer_marks(number: str) -> dict[str, Any]:
+    """nbgrader's metadata of the cell that a student fills in."""
+    return _marks(answer_name(number), solution=True)
+
+
+def check_marks(exercise: Exercise) -> dict[str, Any]:
+    """nbgrader's metadata of the cell that is graded."""
+    return {**_marks(check_name(exercise.number), grade=True, locked=True), "points": worth(exercise)}
+
+
+def _marks(name: str, grade: bool = False, solution: bool = False, locked: bool = False) -> dict[str, Any]:
     flags = {"grade": grade, "solution": solution, "locked": locked, "task": False}
-    return {"schema_version": 3, "grade_id": name, **flags}
+    return {"schema_version": 3, "grade_id": name, "cell_type": "code", **flags}
