@@ -19,7 +19,11 @@ PYTHON = (3, 11)  # of the theme
 MARK = ".course-site"  # in a folder that this command made: it may be made anew
 TEXTS = ("README.md", "GLOSSARY.md", "teaching/*.md")
 PACKAGES = {
-    "mathjax@4.1.3": {"tex-chtml.js": "mathjax/tex-chtml.js", "a11y/assistive-mml.js": "mathjax/a11y/assistive-mml.js"},
+    "mathjax@4.1.3": {
+        "tex-chtml.js": "mathjax/tex-chtml.js",
+        "a11y/assistive-mml.js": "mathjax/a11y/assistive-mml.js",
+        "LICENSE": "mathjax/LICENSE",
+    },
     "@mathjax/mathjax-newcm-font@4.1.3": {
         "chtml/": "mathjax-newcm-font/chtml",
         "chtml.js": "mathjax-newcm-font/chtml.js",
