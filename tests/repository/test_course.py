@@ -42,6 +42,12 @@ def own(exercise: Exercise) -> str:
     return f"{exercise.stub}\n{exercise.solution}"
 
 
+def mistakes(number: str) -> dict[str, str]:
+    """What the feedback names -> source of a wrong answer, without a shortcut that the list itself takes."""
+    listed = importlib.import_module(f"helpers.exercises.nb0{number[0]}").MISTAKES[number]
+    return {words: source.replace("__import__('torch')", "torch") for words, source in listed.items()}
+
+
 def verdict(number: str, source: str) -> str:
     """What the grader says of an answer, in this process."""
     return grade.verdict(source, PATHS[f"0{number[0]}"], EXERCISES[number], dict(scope(number)), feedback)
@@ -63,8 +69,7 @@ def test_a_solution_gets_its_points_and_a_stub_none(number):
 @pytest.mark.nightly
 @pytest.mark.parametrize("number", EXERCISES)
 def test_every_classic_mistake_gets_none(number):
-    wrong = importlib.import_module(f"helpers.exercises.nb0{number[0]}").MISTAKES[number]
-    for words, source in wrong.items():
+    for words, source in mistakes(number).items():
         names = re.findall(r"\w+", EXERCISES[number].expression)
         source += f"\n{names[0]} = answer" if re.search(r"\banswer\b", source) and len(names) == 1 else ""
         said = verdict(number, source)
@@ -74,9 +79,7 @@ def test_every_classic_mistake_gets_none(number):
 @pytest.mark.parametrize("number", EXERCISES)
 def test_honest_answers_are_not_suspected(number):
     """Wrong ones, too, are told what is wrong with them, not that they are forbidden."""
-    wrong = importlib.import_module(f"helpers.exercises.nb0{number[0]}").MISTAKES[number].values()
-    for source in wrong:
-        source = source.replace("__import__('torch')", "torch")  # a shortcut of the list itself
+    for source in mistakes(number).values():
         assert refused(source, own(EXERCISES[number]), scope(number)) is None, source
 
 
