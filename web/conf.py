@@ -34,6 +34,7 @@ html_theme_options = {
 }
 html_sidebars = {"**": ["navbar-logo.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
 html_use_index = False
+highlight_language = "none"  # of fences without a language; cells of notebooks say theirs
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
