@@ -67,6 +67,12 @@ assert 0.77 < blind_recall.min() < blind_recall.max() < 0.97, "no encoding recal
 lost = {(c.key, rate): fair_race.gap(run) for (c, rate), run in fair_race.trials("pope").items()}
 zero = [value for (key, _), value in lost.items() if "uniform" not in key]
 assert 0.4 <= min(zero) and max(zero) < 1.05, "PoPE from 0 lost 0.4 to 1.0"
+hardly = [run.recall[64].mean().item() for (c, _), run in fair_race.trials("pope").items() if "uniform" not in c.key]
+assert max(hardly) < 0.35, "and hardly learned to recall"
+rise = {n: tried[n] - tried[64] for n in (128, 512)}
+smaller = [(base_key, rate) for base_key in ("rope[base=1000]", "rope[base=100]") for rate in (0.003, 0.009)]
+assert all(rise[512][at] < rise[512]["rope", at[1]] - 0.15 for at in smaller), "smaller bases soften the rise to 512"
+assert any(rise[128][at] > rise[128]["rope", at[1]] for at in smaller), "and not always that to 128"
 if live:
     assert live[0].last[512] > live[0].last[64] + 1, "what was trained here fails as well"
 paper = sources.published("press2021.train512")["rope"]
@@ -136,8 +142,8 @@ percent = {arm: [round(100 * min(a)), round(100 * max(a))] for arm, a in final.i
 assert percent["pope"] == [64, 81] and percent["pope, unbounded phase"] == [68, 85]
 stuck = [run["phases_above_zero"] for run in recorded["arms"]["pope"].values()]
 assert min(stuck) > 0.96, "nearly all phases above 0"
-climbing = np.mean([run["accuracy"] for run in recorded["arms"]["pope"].values()], axis=0)
-assert (np.diff(climbing[-7:]) > 0).all(), "still climbing"
+climbed = [run["accuracy"][-1] - run["accuracy"][-7] for run in recorded["arms"]["pope"].values()]
+assert sorted(gain > 0.05 for gain in climbed) == [False, True, True] and min(climbed) < 0.01, "two still climbing"
 paper = sources.published("gopalakrishnan2025.indirect_indexing")
 assert paper["pope"]["mean"] > 90 > 15 > paper["rope"]["mean"]
 assert card["orders told apart (of 60)"].tolist() == [60, 60, 30, 60], "the scorecard"
