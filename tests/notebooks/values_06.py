@@ -189,6 +189,9 @@ rope_lost = np.subtract(first.values(256), first.values(64))
 assert 1.05 < rope_lost.mean() < 1.25 and every(of("yarn", 4) - first.values(64), 0.1, 0.3)
 assert every(np.subtract(recorded.tuned("yarn", 60, 256), first.values(64)), -0.05, 0.05)
 assert [scorecard.orders_told_apart(name) for name in ("rope", "alibi", "kerple")] == [60, 30, 30]
+assert scorecard.orders_told_apart("pope") == 30 and min(rise["pope"]) > 0.1, "phases at 0; no tenth in any trial"
+whole = [float(r.min()) > 0.9 for r in second.recalled("pi", 8)]
+assert sum(whole) == 2 and len(whole) == 3, "PI's recall is nearly whole on two of three seeds"
 short = {n: [r.recall[512][:4].mean().item() for r in everything["chosen"][n]] for n in ("rope", "learned")}
 assert all(r.recall[512].max() < 0.31 for r in everything["chosen"]["rope"]) and min(short["learned"]) < 0.1
 assert any(r.recall[512].min() > 0.4 and r.recall[512].max() < 0.58 for r in trials["rope"])
