@@ -139,22 +139,29 @@ class Memory:
     """The questions that were missed when last asked, in a file."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.missed = path, []
+        self.path, self.missed, self.kept = path, [], True
         try:
-            self.missed = [str(one) for one in json.loads(path.read_text(encoding="utf-8"))["missed"]]
+            missed = json.loads(path.read_text(encoding="utf-8"))["missed"]
+            if not isinstance(missed, list):
+                raise TypeError
+            self.missed = [str(one) for one in missed]
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError, KeyError):
-            say(f"{path} cannot be read, so nothing counts as missed before; it is written anew.\n")
+            say(f"{path} cannot be read, so nothing counts as missed before.\n")
 
     def note(self, question: str, known: bool) -> None:
         """Keep the outcome of a question's first answer in a session."""
         self.missed = [one for one in self.missed if one != question] + ([] if known else [question])
-        with contextlib.suppress(OSError):  # a folder that cannot be written to: this session only
+        part = self.path.with_name(f".{self.path.name}.part")
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_name(f".{self.path.name}.part")
             part.write_text(json.dumps({"missed": self.missed}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
             part.replace(self.path)
+        except OSError:
+            self.kept = False
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def session(asked: list[Question], memory: Memory, ask: Callable[[str], str]) -> None:
@@ -181,8 +188,10 @@ def session(asked: list[Question], memory: Memory, ask: Callable[[str], str]) ->
     except (EOFError, KeyboardInterrupt, Quit):
         say()
     missed = seen - right
-    later = f"; {'it comes' if missed == 1 else 'they come'} first next time" if missed else ""
+    later = f"; {'it comes' if missed == 1 else 'they come'} first next time" if missed and memory.kept else ""
     say(f"\n{right} known at once, {missed} missed{later}.")
+    if not memory.kept:
+        say(f"{memory.path} cannot be written, so this session is not remembered.")
 
 
 class Quit(Exception):

@@ -96,9 +96,11 @@ def test_numbers_of_the_answers():
         assert int((buckets == buckets.max()).nonzero()[0]) == first and str(first) in said("How many buckets")
     assert len(torch.arange(4096).bfloat16().unique()) == 769 and "769" in said("bfloat16")
     turns = 4096 * rope_frequencies(128, 1e4) / (2 * math.pi)
-    assert int((turns < 1).sum()) == 18 and "18" in said("larger base change")
+    assert int((turns < 1).sum()) == 18 and "18 such pairs of 64" in said("larger base change")
+    turns = 4096 * rope_frequencies(128, 5e5) / (2 * math.pi)
+    assert int((turns < 1).sum()) == 32 and "with base 500,000 it would have 32" in said("larger base change")
     sines = rope_frequencies(64, 1e4)
-    assert int((64 * sines / (2 * math.pi) < 1).sum()) == 23 and "23 of those 32" in said("base 10,000")
+    assert int((64 * sines / (2 * math.pi) < 1).sum()) == 23 and "23 of the 32" in said("base 10,000")
     assert round(2 * math.pi / sines[-1].item(), -3) == 47_000 and "47,000" in said("base 10,000")
     assert round((0.1 * math.log(16) + 1) ** 2, 2) == 1.63 and "1.63" in said("temperature")
     yarn, ntk = (extension.extend(rule, 128, 1e4, 16, 4096).inv_freq for rule in ("yarn", "ntk"))
@@ -134,11 +136,19 @@ def test_it_ends_politely_and_keeps_what_was_answered(own, capsys, end):
 def test_a_damaged_memory_is_named_and_written_anew(own, capsys):
     state = own.root / ".cache" / "drill.json"
     state.parent.mkdir()
-    for text in ("{", "[]", '{"missed": 3}', "\udcff"):
+    for text in ("{", "[]", '{"missed": 3}', '{"missed": "abc"}', "\udcff"):
         state.write_bytes(text.encode("utf-8", "surrogateescape"))
         drill.main(["--count", "1"], own, Reader("n", "y"))
         assert "drill.json cannot be read, so nothing counts as missed before" in capsys.readouterr().out
         assert len(missed(own)) == 1
+
+
+def test_a_memory_that_cannot_be_written_promises_nothing(own, capsys):
+    (own.root / ".cache" / "drill.json").mkdir(parents=True)
+    drill.main(["--count", "1"], own, Reader("n", "y"))
+    printed = capsys.readouterr().out
+    assert "0 known at once, 1 missed.\n" in printed and "drill.json cannot be written" in printed
+    assert [path.name for path in (own.root / ".cache").iterdir()] == ["drill.json"]
 
 
 def test_a_question_that_is_gone_does_no_harm(own, capsys):
