@@ -260,7 +260,11 @@ def stamped_readme(text: str, project: Project) -> str:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         block = f"{block}\n" if block else ""
         text = re.sub(pattern, lambda m, block=block: f"{m.group(1)}{block}{m.group(2)}", text, flags=re.S)
-    return text
+    manifest = project.figures / "manifest.json"
+    shown = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    alt = {name: re.sub(r"([\[\]|])", r"\\\1", entry["alt"]) for name, entry in shown.items()}  # it stands in a table
+    picture = r"!\[(?:\\.|[^\]\\])*\]\(figures/(\w+)\.png\)"
+    return re.sub(picture, lambda m: f"![{alt[m[1]]}](figures/{m[1]}.png)" if m[1] in alt else m[0], text)
 
 
 def stamped(project: Project) -> dict[Path, str]:
@@ -280,7 +284,7 @@ def stamped(project: Project) -> dict[Path, str]:
 def parse(argv: list[str], project: Project | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tasks.py stamp",
-        description="Regenerate what comes from project.json: titles, links, badges, setup cells, citation.",
+        description="Regenerate what is written elsewhere: titles, links, setup cells, citation, pictures' texts.",
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something is not current")
     args = parser.parse_args(argv)

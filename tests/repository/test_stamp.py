@@ -195,6 +195,21 @@ def test_stamp_names_the_command_that_helps(course):
     assert stamp.main(["--check"], course) == 0
 
 
+def test_pictures_in_the_readme_have_the_alternative_text_of_the_figure(tmp_path):
+    """It stands in a table, whose cells end at a bar."""
+    (tmp_path / "figures").mkdir()
+    manifest = {"02_a": {"alt": "|x| over [0, 1]: $a$"}}
+    (tmp_path / "figures" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "helpers" / "data").mkdir(parents=True)
+    for name in ("project.json", "helpers/data/claims.json"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    text = "| ![old](figures/02_a.png)<br>A | ![kept](figures/02_b.png) |"
+    once = stamp.stamped_readme(text, Project(tmp_path))
+    assert once == r"| ![\|x\| over \[0, 1\]: $a$](figures/02_a.png)<br>A | ![kept](figures/02_b.png) |"
+    assert stamp.stamped_readme(once, Project(tmp_path)) == once
+
+
 def test_everything_generated_is_current():
     assert stamp.main(["--check"], Project(ROOT)) == 0
 
