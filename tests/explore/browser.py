@@ -260,7 +260,8 @@ def open_notebook(page: Page, address: str) -> None:
     """Open a notebook in JupyterLab and wait for its kernel; ``book()`` is its panel from then on."""
     page.open(address)
     page.js("window.books = () => [...(window.jupyterapp?.shell?.widgets('main') ?? [])]")
-    page.js("window.book = () => books().find((one) => one.sessionContext)")
+    file = address.partition("?")[0].rpartition("/")[2]
+    page.js(f"window.book = () => books().find((one) => one.sessionContext && one.context.path.endsWith('{file}'))")
     page.until("book()?.content.widgets.length > 0", 120)
     page.until("book().sessionContext.session?.kernel?.status === 'idle'", 90)
     page.js("window.jupyterapp.shell.activateById(book().id)")

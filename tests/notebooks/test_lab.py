@@ -74,7 +74,9 @@ def test_run_all_then_an_exercise_wrong_and_right_then_a_dial(path, address):
     exercise = exercises(path)[number]
     page = browser.Page(browser.found() or pytest.fail("no Chromium: install one, or name it in CHROMIUM"), 1200, 1000)
     try:
-        browser.open_notebook(page, f"{address}/lab/tree/notebooks/{path.name}?token=t")
+        browser.open_notebook(
+            page, f"{address}/lab/tree/notebooks/{path.name}?reset&token=t"
+        )  # not what another test left open
         page.js(CELLS)
         page.js("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
         page.until("silent().length > 10")
@@ -103,5 +105,6 @@ def test_run_all_then_an_exercise_wrong_and_right_then_a_dial(path, address):
             assert page.js("drawing()") != before, f"cell {cell} does not move"
         assert page.problems == []
         assert page.outside() == []
+        page.js("book().sessionContext.shutdown()")  # or six kernels share the memory
     finally:
         page.close()
