@@ -12,6 +12,17 @@ from torch import Tensor
 
 from . import todo, untouched
 
+
+def _tensor(got: object) -> object:
+    """An array, or nested lists of numbers, as a tensor; anything else as it is."""
+    if isinstance(got, list | tuple):
+        try:
+            return torch.tensor(got)
+        except (TypeError, ValueError):  # ragged, or no numbers
+            return got
+    return torch.from_numpy(got) if isinstance(got, np.ndarray) else got
+
+
 # --------------------------------------------------------------------------------------------- 5.1 slopes for a length
 
 LENGTH, HEADS, MOST, NEAR, APART = 16_384, 8, 8.0, 16.0, 3.0
@@ -24,6 +35,8 @@ def long_slopes(answer: Sequence[float]) -> str | None:
     if isinstance(answer, list | tuple) and any(untouched(x) for x in answer):
         return todo
     got = np.asarray(answer.detach().cpu().double() if isinstance(answer, Tensor) else answer, dtype=float)
+    if max(got.shape, default=0) == got.size:  # (8, 1, 1), as for a bias, is a list of eight too
+        got = got.reshape(-1)
     if got.shape != (HEADS,):
         return f"eight heads need eight slopes; yours has shape {got.shape}."
     if not np.isfinite(got).all() or (got < 0).any():
@@ -53,8 +66,7 @@ def one_token(answer: Callable) -> str | None:
         got = answer(ids.clone(), token)
         if untouched(got):
             return todo
-        if isinstance(got, np.ndarray):
-            got = torch.from_numpy(got)
+        got = _tensor(got)
         if not isinstance(got, Tensor):
             return f"a tensor is needed, not {type(got).__name__}."
         if got.shape != (n, t + 1):
@@ -63,7 +75,7 @@ def one_token(answer: Callable) -> str | None:
         if not (where.sum(1) == 1).all():
             return "every sequence needs the fixed token once."
         places = where.int().argmax(1)
-        if not torch.equal(got[~where].view(n, t), ids):
+        if not (got[~where].view(n, t) == ids).all():
             return "the other tokens have to stay as they are, in their order."
         if (places != places[0]).any():
             return "one fixed place: yours differs between sequences, so the distance to it says nothing."
@@ -120,8 +132,7 @@ def chunk_mask(answer: Callable) -> str | None:
 def _one_mask(got: Tensor | np.ndarray, slopes: Tensor, n: int, t: int) -> str | None:
     if untouched(got):
         return todo
-    if isinstance(got, np.ndarray):
-        got = torch.from_numpy(got)
+    got = _tensor(got)
     if not isinstance(got, Tensor):
         return f"a tensor is needed, not {type(got).__name__}."
     if got.dtype == torch.bool:
@@ -143,15 +154,19 @@ def _one_mask(got: Tensor | np.ndarray, slopes: Tensor, n: int, t: int) -> str |
     )
     if torch.allclose(yours, wanted, atol=1e-4):
         return None
+    if got.isnan().any():
+        return "some entries are NaN, as 0 times infinity is: put minus infinity there with masked_fill or where."
+    if (got == math.inf).any():
+        return "plus infinity takes all of the weight: a hidden key needs minus infinity."
     got, seen = got[0], ~future.expand_as(right)
     if n < t:
         first = torch.arange(n)[:, None] - torch.arange(t)  # as if the queries came first
-        hides = _weight(got) < 1e-4
+        hides = _weight(got) < 1e-6
         if torch.equal(hides, (first < 0).expand_as(hides)):
             return "the queries are the last tokens: the first of them is at position n_keys - n_queries, not at 0."
-    if n > 1 and _weight(got)[~seen].max() > 1e-4:
+    if n > 1 and _weight(got)[~seen].max() > 1e-6:
         hidden = got[~seen]
-        if n == t and _weight(got.mT)[~seen].max() < 1e-4:
+        if n == t and _weight(got.mT)[~seen].max() < 1e-6:
             return "transposed: rows are queries, columns keys; yours hides the past."
         if (hidden == 0).all():
             return "the future is not hidden but free: a 0 in a float mask means no change. Put minus infinity there."
@@ -192,7 +207,9 @@ def fold(answer: Callable) -> str | None:
         got = answer(q.clone(), k.clone(), slopes.clone())
         if untouched(got) or (isinstance(got, tuple | list) and any(untouched(x) for x in got)):
             return todo
-        if not (isinstance(got, tuple | list) and len(got) == 2 and all(isinstance(x, Tensor) for x in got)):
+        if isinstance(got, tuple | list):
+            got = [_tensor(x) for x in got]
+        if not (isinstance(got, list) and len(got) == 2 and all(isinstance(x, Tensor) for x in got)):
             return "return two tensors, the wider queries and the wider keys."
         wide = [x.float() for x in got]
         shape = tuple(q.shape[:-1])
@@ -225,8 +242,11 @@ def _folded(logits: Tensor, right: Tensor, when: str) -> str | None:
     bias = (logits - own).tril()
     if torch.allclose(bias, right.tril().expand_as(bias), atol=2e-3):
         return None
+    exact = "a position above 256 needs two channels that are both exact."
     if when:
-        return f"{when}some distances are wrong: a position above 256 needs two channels that are both exact."
+        return f"{when}some distances are wrong: {exact}"
+    if torch.allclose(bias[..., :256, :256], right.tril().expand_as(bias)[..., :256, :256], atol=2e-3):
+        return f"right up to position 255, and not beyond: {exact}"
     if torch.allclose(bias, -right.tril().expand_as(bias), atol=2e-3):
         return "the sign: a later key must get the larger number."
     if bias.abs().max() < 1e-4:
@@ -336,6 +356,49 @@ def answer(s, n, T):
     d = torch.arange(T) - torch.arange(T - n, T)[:, None]
     return (-s[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
 """,
+        "0 times infinity": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d.clamp(min=0) + (d < 0) * float("-inf"))[None]
+""",
+        "plus infinity": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d).masked_fill(d < 0, float("inf"))[None]
+""",
+        "a visible key is hidden": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d).masked_fill(d <= 0, float("-inf"))[None]
+""",
+        "the shape should be": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d).masked_fill(d < 0, float("-inf"))
+""",
+        "do not multiply": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-8 * s[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
+""",
+        "still sees the future": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    return (-s[:, None, None] * d).masked_fill(d < 0, -10.0)[None]
+""",
+        "minus slope times distance": """
+import torch
+def answer(s, n, T):
+    d = torch.arange(T - n, T)[:, None] - torch.arange(T)
+    own = 2.0 ** (-8 * torch.arange(1, len(s) + 1) / len(s))  # the formula, not the argument
+    return (-own[:, None, None] * d).masked_fill(d < 0, float("-inf"))[None]
+""",
     },
     "5.5": {
         "the sign": """
@@ -374,6 +437,66 @@ def answer(q, k, s):
             torch.cat([k, 0.5 * j[None, None, :, None].expand(*k.shape[:-1], 1)], -1))
 """,
         "as wide as before": "answer = lambda q, k, s: (q, k)",
+        "and not beyond": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    parts = torch.stack([j // 256, j % 256], -1)
+    own = (s[:, None, None] * parts).expand(*k.shape[:-1], 2)
+    return torch.cat([q, torch.full_like(q[..., :2], 8.0)], -1), torch.cat([k, own], -1)
+""",
+        "8 times the right one": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    parts = 8 * torch.stack([j - j % 256, j % 256], -1)
+    own = (s[:, None, None] * parts).expand(*k.shape[:-1], 2)
+    return torch.cat([q, torch.full_like(q[..., :2], 8.0)], -1), torch.cat([k, own], -1)
+""",
+        "after rounding": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    parts = torch.stack([j - j % 512, j % 512], -1)
+    own = (s[:, None, None] * parts).expand(*k.shape[:-1], 2)
+    return torch.cat([q, torch.full_like(q[..., :2], 8.0)], -1), torch.cat([k, own], -1)
+""",
+        "right up to position 255": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    own = (s[:, None, None] * j[:, None]).bfloat16().float().expand(*k.shape[:-1], 1)
+    return torch.cat([q, torch.full_like(q[..., :1], 8.0)], -1), torch.cat([k, own], -1)
+""",
+        "the distances are right": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    parts = torch.stack([j - j % 256, j % 256], -1)
+    own = (s.flip(0)[:, None, None] * parts).expand(*k.shape[:-1], 2)
+    return torch.cat([q, torch.full_like(q[..., :2], 8.0)], -1), torch.cat([k, own], -1)
+""",
+        "should add slope times": """
+import torch
+def answer(q, k, s):  # query times key position, not their difference
+    j = torch.arange(k.shape[-2])
+    place = (j[:, None] + 0.0).expand(*k.shape[:-1], 1)
+    return torch.cat([q, 8 * s[:, None, None] * place], -1), torch.cat([k, place], -1)
+""",
+        "both should be": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    own = (8 * s[:, None, None] * j[:, None]).expand(*k.shape[:-1], 1)
+    return q, torch.cat([k, own], -1)
+""",
+        "return two tensors": """
+import torch
+def answer(q, k, s):
+    j = torch.arange(k.shape[-2])
+    own = (s[:, None, None] * j[:, None]).expand(*k.shape[:-1], 1)
+    return q @ k.mT / 8 + own.mT
+""",
         "stay the queries and keys": """
 import torch
 def answer(q, k, s):

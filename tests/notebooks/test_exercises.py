@@ -268,6 +268,23 @@ def test_any_mask_that_gives_the_same_attention_is_right(bias, hidden):
     assert exercises.feedback("5.4", answer("05", source, "")) == "5.4 OK"
 
 
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("5.1", "torch.tensor([0.3 * (8 / 16384 / 0.3) ** (h / 7) for h in range(8)])[:, None]"),
+        ("5.1", "torch.tensor([0.3 * (8 / 16384 / 0.3) ** (h / 7) for h in range(8)])[:, None, None]"),
+        ("5.2", "lambda ids, token: [row[:1] + [token] + row[1:] for row in ids.tolist()]"),
+        ("5.2", "lambda ids, token: torch.cat([ids[:, :1], ids[:, :1] * 0 + token, ids[:, 1:]], 1).int()"),
+        ("5.4", "lambda s, n, T: torch.stack([(x * torch.arange(T)).expand(n, T) for x in s])[None]"
+                ".masked_fill(torch.ones(n, T).triu(T - n + 1).bool(), -torch.inf).tolist()"),
+        ("5.5", "lambda q, k, s: [np.concatenate([x, y.expand(*x.shape[:-1], 2)], -1) for x, y in ((q, torch.tensor("
+                "8.0)), (k, s[:, None, None] * torch.tensor([[j - j % 128, j % 128] for j in range(k.shape[-2])])))]"),
+    ],
+)  # fmt: skip
+def test_unusual_right_forms_of_5(name, right):
+    assert exercises.feedback(name, eval(right, {"torch": torch, "np": np})) == f"{name} OK"
+
+
 NONSENSE = [0, "", "text", "3", b"3", True, [], ["a"], [[1], [2, 3]], {}, {"a": 1}, {3}, 10**400, float("nan"), 1j,
             object(), torch.ones(2), torch.tensor(True), np.array(["a"])]  # fmt: skip
 
