@@ -83,22 +83,34 @@ def by_hand(words: Sequence[str], panels: Mapping[str, Tensor]) -> Picture:
     )
 
 
-def mirror(answers: Mapping[str, Sequence[float]]) -> Picture:
-    """The share of right answers to "does A come before B?", a dot per run and a row per encoder."""
-    fig, ax = plt.subplots(figsize=(7.4, 2.9), layout="constrained")
-    for row, right in enumerate(answers.values()):
-        share = 100 * np.array(right)
-        spread = np.linspace(-0.2, 0.2, len(share)) if len(share) > 1 else 0
-        ax.plot(share, row + spread, "o", ms=5, alpha=0.75, color=color("alibi"))
+def mirror(answers: Mapping[str, Mapping[int, Sequence[float]]]) -> Picture:
+    """The share of right answers to "does A come before B?": encoder -> steps -> a share per run."""
+    fig, ax = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
+    budgets = next(iter(answers.values()))
+    for row, by_steps in enumerate(answers.values()):
+        runs = [(100 * share, steps) for steps, shares in by_steps.items() for share in shares]
+        places = row + (np.linspace(-0.27, 0.27, len(runs)) if len(runs) > 1 else np.zeros(1))
+        for (share, steps), place in zip(runs, places, strict=True):
+            face = "white" if steps == min(budgets) else color("alibi")
+            ax.plot(share, place, "o", ms=5, mew=1.3, mfc=face, mec=color("alibi"))
     ax.set_yticks(range(len(answers)), list(answers))
-    ax.axvline(50, color=INK, lw=0.9, ls="--")
+    ax.axvline(50, color=INK, lw=0.9, ls="--", zorder=0)
     ax.set(title="Does A come before B?", xlabel="right answers (%)", xlim=(42, 103), ylim=(len(answers) - 0.5, -0.5))
-    spans = [f"{name} {100 * min(r):.0f} to {100 * max(r):.0f}" for name, r in answers.items()]
+    faces = {steps: "white" if steps == min(budgets) else color("alibi") for steps in budgets}
+    style = {"color": color("alibi"), "marker": "o", "ls": "", "ms": 5, "mew": 1.3}
+    keys = [plt.Line2D([], [], mfc=face, label=f"after {steps} steps", **style) for steps, face in faces.items()]
+    ax.legend(handles=keys, loc="center", bbox_to_anchor=(0.45, 0.5))
+    spans = [
+        f"{name} {100 * min(right):.0f} to {100 * max(right):.0f} after {steps} steps"
+        for name, by_steps in answers.items()
+        for steps, right in by_steps.items()
+        if right
+    ]
     return Picture(
         fig,
         "05_mirror",
         alt=f"Share of order questions answered right, in percent: {'; '.join(spans)}.",
-        caption="A dot per recorded run: one or two layers, 300 or 800 steps, up to three seeds. Dashed: chance.",
+        caption="A dot per recorded run: one or two layers, up to three seeds. Dashed: chance.",
     )
 
 
@@ -243,21 +255,21 @@ def cost(table: Mapping) -> Picture:
 
 
 def counted(phrase: str, counts: Tensor) -> Picture:
-    """Distance back from the last letter as a query counts it, against characters."""
+    """Distance back from the last letter: as a query counts it, and in characters below."""
     n = len(phrase)
-    fig, ax = plt.subplots(figsize=(7.4, 2.6))
-    ax.step(range(n), counts, where="mid", color=color("cope"), lw=2)
-    ax.plot(range(n), n - 1 - np.arange(n), color=MUTED, ls=":")
-    ax.text(2, 7.3, "in words", color=color("cope"))
-    ax.text(n - 10.5, 7.3, "in characters", color="#777777", ha="right")
-    ax.set_xticks(range(n), phrase.replace(" ", "\u2423"), family="DejaVu Sans Mono")
-    ax.set(ylabel="distance back", ylim=(-0.4, 9), title="Distance from the last letter, as this query counts it")
+    fig, (above, below) = plt.subplots(2, 1, figsize=(7.4, 3.6), sharex=True, layout="constrained")
+    above.step(range(n), counts, where="mid", color=color("cope"), lw=2)
+    below.plot(range(n), n - 1 - np.arange(n), color=INK, ls=":")
+    above.set(ylabel="words", ylim=(-0.08 * counts.max(), 1.12 * counts.max()))
+    below.set(ylabel="characters", ylim=(-0.08 * n, 1.12 * n))
+    above.set_title("Distance from the last letter, as this query counts it")
+    below.set_xticks(range(n), phrase.replace(" ", "\u2423"), family="DejaVu Sans Mono")
     return Picture(
         fig,
         "05_cope",
-        alt=f"A staircase over the characters of a phrase: it counts {counts.max():.0f} words back, where the dotted "
-        f"line counts {n - 1} characters.",
-        caption="With gates that open at spaces, distance is counted in words.",
+        alt=f"Two panels over the characters of a phrase. A staircase counts {counts.max():.0f} words back; below it a "
+        f"straight line counts {n - 1} characters.",
+        caption="With gates that open at spaces, distance is counted in words. Below: in characters, to compare.",
     )
 
 

@@ -1,5 +1,8 @@
 """What the text of notebook 05 says in numbers, on the notebook's own values: run in its kernel after the last cell."""
 
+from helpers.explore.bias_kernels import bias_of as kernel_of
+from helpers.studies import order_tasks
+
 usual = seed == 0 and preset == "quick" and n_heads == 8  # what the text was written for
 
 # by hand
@@ -23,8 +26,17 @@ assert torch.allclose(rows["causal", "distance"], rows["causal", "key only"])
 assert rows["no mask", "key only"].argmax() == 4 and rows["no mask", "key only"][4] > 0.38
 assert len(runs["first"]) == 12 and min(runs["first"]) > 0.85
 late = first_token.recorded(first_token.SYMMETRIC, "first", steps=800)
+no_bias = [x for shares in answers["no encoding, a fixed token first"].values() for x in shares]
 assert min(late) > 0.985 and all(abs(x - 0.5) < 0.04 for x in (*runs["none"], *runs["both ends"], *no_bias))
-assert min(answers["other slopes ahead"]) > 0.99
+assert len(no_bias) == 2 and min(answers["other slopes ahead"][300]) > 0.99
+assert answers["symmetric, a fixed token first"][800] == late and sum(map(len, [*runs.values(), no_bias])) == 25
+mirrored = torch.randint(2, 7, (8, 16), generator=torch.Generator().manual_seed(0))
+untrained = order_tasks.make_encoder(first_token.SYMMETRIC, 0, order_tasks.Settings())
+ahead_of, behind = (untrained(ids) for ids in (mirrored, mirrored.flip(1)))  # one mean, but not one first output
+assert torch.allclose(ahead_of.mean(1), behind.mean(1), atol=1e-5)
+assert torch.allclose(ahead_of, behind.flip(1), atol=1e-5) and not torch.allclose(
+    ahead_of[:, 0], behind[:, 0], atol=1e-2
+)
 
 # kernels
 assert [round(x) for x in more.tolist()] == [21, 16, 15, 15]
@@ -36,6 +48,16 @@ for scheme in wall:  # one number per diagonal, but in FIRE
     )
 t5_curve = bias_of("t5")[:, -1].flip(-1)
 assert (t5_curve[:, 8:].amax(1) - t5_curve[:, 8:].amin(1)).max() < 0.5
+
+# the kernels' strengths, as "What you find" has them
+far_weights = {}
+for shape, strength, power in (("ALiBi", 0.08, 0.5), ("KERPLE power", 0.08, 1), ("KERPLE power", 0.53, 0.5)):
+    curve = kernel_of(shape, strength, power, 512)
+    assert abs(curve.softmax(0)[9:].sum() - 0.5) < 0.02
+    far_weights[shape, power] = (curve[256] - curve[0]).exp().item()
+line_left = far_weights["ALiBi", 0.5]
+assert math.isclose(far_weights["KERPLE power", 1], line_left, rel_tol=1e-4) and line_left < 2e-9
+assert round(1000 * far_weights["KERPLE power", 0.5], 1) == 0.2
 
 # early tokens
 if real_text:
@@ -64,6 +86,11 @@ near = {kind: {key: band.values(64) for key, band in bands_.items()} for kind, b
 for kind in near.values():
     steep_key = slope_ladders.LADDERS["2 to 1/4"].key
     assert max(kind[steep_key]) < min(kind["rope"] + kind["kerple"])
+low = near["rate 0.003"]
+assert (
+    max(low[steep_key]) < min(low["fire"]) and "sandwich" not in near["rate 0.009"] and "fire" not in near["rate 0.009"]
+)
+assert min(low["sandwich"]) < min(low[steep_key]) and max(low[steep_key]) < max(low["sandwich"])  # level
 assert round(steepest.center(64), 2) == 1.71 and round(first_race["rate 0.003"]["alibi"].center(64), 2) == 1.95
 for bands_ in first_race.values():
     gaps = {key: [run.last[512] - run.last[64] for run in band.results] for key, band in bands_.items()}
