@@ -19,7 +19,7 @@ from IPython.display import Markdown, display
 from PIL import Image
 
 from . import explore, facts, knobs
-from .plotting import Picture
+from .plotting import Picture, darken_texts
 from .store import locked, write_whole
 from .validate import one_of, require
 
@@ -118,8 +118,9 @@ def show(picture: Picture) -> None:
 def render(fig: plt.Figure) -> bytes:
     """PNG file of a figure, with what it shows written into it (``helpers/facts.py``).
 
-    The same bytes each time on one machine.
+    The same bytes each time on one machine. Texts are darkened where they would be too pale to read.
     """
+    darken_texts(fig)
     pixels, shown = facts.draw(fig)
     return facts.embed(palette_image(pixels), shown)
 

@@ -21,7 +21,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
@@ -47,10 +47,11 @@ def draw(fig: Figure) -> tuple[np.ndarray, dict[str, Any]]:
     """Draw a figure once: its pixels, uint8 (height, width, 3), and its facts.
 
     Returns:
-        pixels, and ``{"matplotlib": version, "texts": [...], "ticks": [...], "axes": [{"view": [...], "drawn": [...]},
-        ...]}``: every visible text in drawing order, labels of ticks apart (how many there are depends on the room
-        that letters take); of each axes the limits (after its scale, so logarithms on a log axis) and what is drawn in
-        it, lowest layer first: kind, number of points, colors, places in thousandths of the axes.
+        pixels, and ``{"matplotlib": version, "texts": [...], "ticks": [...], "inks": [...], "axes": [{"view": [...],
+        "drawn": [...]}, ...]}``: every visible text in drawing order, labels of ticks apart (how many there are depends
+        on the room that letters take); the colors of texts; of each axes the limits (after its scale, so logarithms on
+        a log axis) and what is drawn in it, lowest layer first: kind, number of points, colors, places in thousandths
+        of the axes.
 
     Raises:
         TypeError: on an artist of a kind that this module cannot describe.
@@ -61,7 +62,10 @@ def draw(fig: Figure) -> tuple[np.ndarray, dict[str, Any]]:
     groups: list[str] = []  # what is being drawn, outermost first
     draw_text = renderer.draw_text
 
+    inks: set[str] = set()
+
     def note(gc, x, y, s, *args, **kwargs):
+        inks.add(to_hex(gc.get_rgb()))
         words["ticks" if {"xtick", "ytick"} & set(groups) else "texts"].append(normal(s))
         draw_text(gc, x, y, s, *args, **kwargs)
 
@@ -71,7 +75,7 @@ def draw(fig: Figure) -> tuple[np.ndarray, dict[str, Any]]:
     canvas.draw()
     axes = [inner for ax in fig.axes for inner in (ax, *ax.child_axes)]
     loose = [_artist(a, fig.transFigure) for a in (*fig.lines, *fig.patches, *fig.images) if a.get_visible()]
-    facts = {"matplotlib": matplotlib.__version__, **words, "axes": [_axes(ax) for ax in axes]}
+    facts = {"matplotlib": matplotlib.__version__, **words, "inks": sorted(inks), "axes": [_axes(ax) for ax in axes]}
     return np.asarray(canvas.buffer_rgba())[..., :3], facts | ({"loose": loose} if loose else {})
 
 

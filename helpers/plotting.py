@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from torch import Tensor
 
 from .encodings import SCHEMES
@@ -110,6 +112,29 @@ def line(scheme: str, **kwargs) -> dict:
     """Keyword arguments of ``ax.plot`` for a scheme: color, line style, marker and label; ``kwargs`` win."""
     c, style, marker, name = _look(scheme)
     return {"color": c, "linestyle": style, "marker": marker, "label": name, **kwargs}
+
+
+INK_LIMIT, PAPER_LIMIT = 0.183, 0.5
+"""Relative luminance: a text up to the first has a contrast of 4.5 to 1 on white; one from the second on is taken to be
+light on purpose, on a dark ground."""
+
+
+def luminance(color: Any) -> float:
+    """Relative luminance of a color, 0 (black) to 1 (white), as the Web Content Accessibility Guidelines define it."""
+    srgb = np.array(to_rgb(color))
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def darken_texts(fig: plt.Figure) -> None:
+    """Give texts of a middling color the same hue, dark enough to be read on white: lines may be pale, words not."""
+    for text in fig.findobj(Text):
+        level = luminance(text.get_color())
+        if INK_LIMIT < level < PAPER_LIMIT:
+            srgb = np.array(to_rgb(text.get_color()))
+            linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) * INK_LIMIT / level
+            darker = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+            text.set_color(tuple(np.floor(255 * darker) / 255))
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -54,6 +54,8 @@ def fact_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     for kind in words:
         if before[kind] != after[kind]:
             return _text_difference(before[kind], after[kind])
+    if before.get("inks") != after["inks"]:
+        return "the color of a text changed"
     pairs = [(before["axes"], after["axes"], "axes"), (before.get("loose", []), after.get("loose", []), "artist")]
     for old, new, what in pairs:
         if len(old) != len(new):

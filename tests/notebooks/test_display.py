@@ -324,21 +324,44 @@ def test_every_scheme_that_is_kept_has_a_look_of_its_own():
     assert plotting.line("rope", label="mine", lw=3)["label"] == "mine"
 
 
-def deutan(rgb: np.ndarray) -> np.ndarray:
-    """A color as seen without green cones (linear RGB, Vienot, Brettel and Mollon 1999)."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    matrix = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
-    return matrix @ linear
+# Linear RGB as seen without red, green or blue cones (Machado, Oliveira and Fernandes 2009, table 1, severity 1).
+CONES = {
+    "red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+without = pytest.mark.parametrize("missing", CONES)
 
 
-def test_race_contenders_can_be_told_apart_without_green_cones():
+def seen(color, missing: str) -> np.ndarray:
+    """A color in linear RGB as it is seen without one kind of cones."""
+    rgb = np.array(matplotlib.colors.to_rgb(color))
+    return np.array(CONES[missing]) @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+@without
+def test_white_stays_white(missing):
+    assert seen("white", missing) == pytest.approx(1, abs=1e-3)
+
+
+@without
+def test_race_contenders_can_be_told_apart_without_one_kind_of_cones(missing):
     """By color alone for most pairs; line style and marker differ for all (tested above)."""
     from helpers.race import CONTENDERS
 
-    seen = {name: deutan(np.array(matplotlib.colors.to_rgb(plotting.color(name)))) for name in CONTENDERS}
+    colors = {name: seen(plotting.color(name), missing) for name in CONTENDERS}
     pairs = [(a, b) for i, a in enumerate(CONTENDERS) for b in CONTENDERS[i + 1 :]]
-    near = [(a, b) for a, b in pairs if np.linalg.norm(seen[a] - seen[b]) < 0.08]
+    near = [(a, b) for a, b in pairs if np.linalg.norm(colors[a] - colors[b]) < 0.08]
     assert len(near) <= len(pairs) // 5, near
+
+
+@without
+def test_color_maps_keep_their_order_without_one_kind_of_cones(missing):
+    """cividis gets lighter all the way; the two ends of the diverging map stay apart from each other and the middle."""
+    brightness = [0.2126, 0.7152, 0.0722] @ np.array([seen(c, missing) for c in plt.get_cmap("cividis").colors]).T
+    assert (np.diff(brightness[::8]) > 0).all()
+    low, middle, high = (seen(plt.get_cmap(plotting.DIVERGING)(x), missing) for x in (0.1, 0.5, 0.9))
+    assert min(np.linalg.norm(low - middle), np.linalg.norm(high - middle), np.linalg.norm(low - high)) > 0.2
 
 
 def test_no_warning_when_drawing(shown):

@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 import conftest
 from helpers import facts
 from helpers.display import STYLE, pixel_sha256, render
+from helpers.plotting import INK_LIMIT, PAPER_LIMIT, color, luminance
 from tools import sameness
 from tools.parameters import declared as declared_parameters
 from tools.project import Project, code_cells, load, read_json
@@ -95,6 +96,30 @@ def test_picture_is_readable_and_not_blank(path):
     assert pixels.std() > 5, "blank"
     corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert corners.min() > 240, "a white background reads on light and dark pages"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_words_in_a_picture_are_dark_enough_to_be_read(path):
+    """A contrast of 4.5 to 1 on white, which WCAG asks of text; words on a dark ground are nearly white."""
+    pale = [ink for ink in facts.read(path.read_bytes())["inks"] if INK_LIMIT < luminance(ink) < PAPER_LIMIT]
+    assert not pale, "drawn before texts were darkened: run tasks.py execute and figures"
+
+
+def test_only_pale_words_are_darkened():
+    fig, ax = plt.subplots()
+    shades = ["#de8f05", "#949494", "white", "#333333", color("alibi")]
+    texts = [ax.text(0, i, "word", color=shade) for i, shade in enumerate(shades)]
+    line = ax.plot([0, 1], color="#de8f05")[0]
+    before = facts.read(render(fig))["inks"]
+    assert line.get_color() == "#de8f05" and texts[2].get_color() == "white" and texts[3].get_color() == "#333333"
+    for text in (texts[0], texts[1], texts[4]):
+        assert 0.17 < luminance(text.get_color()) <= INK_LIMIT
+    assert 1.05 / (INK_LIMIT + 0.05) > 4.5 and luminance("white") == pytest.approx(1)
+    texts[3].set_color("#550000")
+    assert "color of a text" in sameness.fact_difference(
+        {**facts.read(render(fig)), "inks": before}, facts.read(render(fig))
+    )
+    plt.close(fig)
 
 
 # ------------------------------------------------------------------------------------ when is a picture the same?
