@@ -119,11 +119,15 @@ INK_LIMIT, PAPER_LIMIT = 0.183, 0.5
 light on purpose, on a dark ground."""
 
 
+def linear(color: Any) -> np.ndarray:
+    """A color as amounts of light, red, green and blue from 0 to 1, (3,): sRGB without its gamma."""
+    srgb = np.array(to_rgb(color))
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
 def luminance(color: Any) -> float:
     """Relative luminance of a color, 0 (black) to 1 (white), as the Web Content Accessibility Guidelines define it."""
-    srgb = np.array(to_rgb(color))
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
+    return float(linear(color) @ [0.2126, 0.7152, 0.0722])
 
 
 def darken_texts(fig: plt.Figure) -> None:
@@ -131,10 +135,9 @@ def darken_texts(fig: plt.Figure) -> None:
     for text in fig.findobj(Text):
         level = luminance(text.get_color())
         if INK_LIMIT < level < PAPER_LIMIT:
-            srgb = np.array(to_rgb(text.get_color()))
-            linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) * INK_LIMIT / level
-            darker = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-            text.set_color(tuple(np.floor(255 * darker) / 255))
+            light = linear(text.get_color()) * INK_LIMIT / level
+            srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+            text.set_color(tuple(np.floor(255 * srgb) / 255))
 
 
 def signed(value: float, digits: int = 2) -> str:

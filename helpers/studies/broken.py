@@ -33,7 +33,13 @@ def fault_of(word: str) -> str:
 
 def suspect(word: str, fault: str | None = None) -> Callable[..., Tensor]:
     """``run(ids, position_ids=None, attention_mask=None, cache=None)``: logits of a model that is said to rotate
-    half-split with base 10,000, trained on windows of 64 characters. ``fault``: this one, for tests.
+    half-split with base 10,000, trained on windows of 64 characters.
+
+    ids: (B, T); logits: (B, T, vocabulary); the other arguments as in :meth:`helpers.model.Transformer.hidden`.
+
+    Args:
+        word: decides the fault and which of the five recorded seeds is loaded.
+        fault: this one of :data:`FAULTS` instead, for tests.
     """
     lm, fault = race.load_model("rope", len(word) % 5), fault or fault_of(word)
     faulty = {

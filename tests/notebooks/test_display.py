@@ -335,8 +335,7 @@ without = pytest.mark.parametrize("missing", CONES)
 
 def seen(color, missing: str) -> np.ndarray:
     """A color in linear RGB as it is seen without one kind of cones."""
-    rgb = np.array(matplotlib.colors.to_rgb(color))
-    return np.array(CONES[missing]) @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return np.array(CONES[missing]) @ plotting.linear(color)
 
 
 @without
