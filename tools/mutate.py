@@ -54,7 +54,7 @@ GUARDS = {
     "window": ["biases", "alibi"], "xpos": ["axial", "rope", "pope"],
 }  # fmt: skip
 # A file that is not listed here is guarded by the tests of its name.
-COMMON = ["callers", "contract", "validate", "model"]
+COMMON = ["callers", "contract", "validate", "model", "runtime"]
 FIRST = ["defaults", "closed_forms"]  # quick, and about every scheme
 
 OPPOSITE = {"Add": ("Sub", "Mul"), "Sub": ("Add", "Mul"), "Mul": ("Div", "Add"), "Div": ("Mul", "Sub"), "Pow": ("Mul",),

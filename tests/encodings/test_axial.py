@@ -304,6 +304,8 @@ def test_mixed_frequencies_are_trained_per_head_and_per_layer():
         (lambda: MixedRoPE(6, 2), "head_dim=6"),
         (lambda: MixedRoPE(8, 2, n_layers=0), "n_layers=0"),
         (lambda: MixedRoPE(8, 2).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),
+        (lambda: MixedRoPE(8, 2).prepare(torch.zeros(1, 5, 3), torch.zeros(1, 5, 3), None), "position_ids=(1, 5, 3)"),
+        (lambda: MixedRoPE(8, 2).prepare(torch.zeros(5, 2), torch.zeros(5, 2), None), "position_ids=(5, 2)"),
         (lambda: AxialRoPE(16, (3, 13)), "axes=3: must be even"),
         (lambda: AxialRoPE(16, (4, 8)), "axes=(4, 8): must sum to the 16"),
         (lambda: MRoPE(256, (11, 11, 10)), "sections=(11, 11, 10)"),  # a part of the head has to be asked for

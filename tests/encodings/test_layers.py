@@ -27,10 +27,12 @@ from transformers.models.qwen3_vl import modeling_qwen3_vl
 from helpers.encodings import (
     T5,
     ALiBi,
+    AxialRoPE,
     Combined,
     CoPE,
     Encoding,
     Learned,
+    MixedRoPE,
     MRoPE,
     NoEncoding,
     PerLayer,
@@ -472,6 +474,26 @@ def test_parts_that_count_along_one_axis_take_text_only():
         mixture.prepare(picture, picture, None)
     without = PerLayer([MRoPE(8, (2, 1, 1)), NoEncoding()])
     assert len(without.prepare(picture, picture, None)) == 2
+
+
+def test_parts_of_two_axes_take_places_in_a_grid():
+    mixture, grid = Combined([MixedRoPE(8, HEADS), AxialRoPE(8)]), torch.zeros(1, 6, 2)
+    assert mixture.axes == 2 and len(mixture.prepare(grid, grid, None)) == 2
+
+
+def test_a_state_that_is_not_the_mixtures_own_is_refused():
+    mixture, pos = Combined([ALiBi(HEADS), SlidingWindow(3)]), positions(6)
+    q = torch.zeros(1, HEADS, 6, 8)
+    own = mixture.prepare(pos, pos, None)
+    for state in (own[:1], (*own, own[0])):
+        for ask in (
+            lambda: mixture.embed(q, state),  # noqa: B023
+            lambda: mixture.rotate(q, q, state, 0),  # noqa: B023
+            lambda: mixture.bias(q, q, state, 0),  # noqa: B023
+            lambda: mixture.values(q @ q.mT, state, 0),  # noqa: B023
+        ):
+            with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
+                ask()
 
 
 # ------------------------------------------------------------------------------------------- temperature by position

@@ -30,6 +30,7 @@ from helpers.encodings import (
     PerLayer,
     PositionTemperature,
     RoPE,
+    Sandwich,
     Sinusoidal,
     SlidingWindow,
     XPos,
@@ -419,7 +420,8 @@ def test_a_learned_threshold_of_zero_gives_no_nan():
 def test_bases_below_one_are_refused():
     """Their frequencies rise with the channel, past what a position can count."""
     for make in (lambda b: RoPE(8, b), lambda b: MRoPE(8, (2, 1, 1), b), lambda b: AxialRoPE(8, 2, b),
-                 lambda b: Sinusoidal(8, b), lambda b: MixedRoPE(8, 2, b), lambda b: XPos(8, b)):  # fmt: skip
+                 lambda b: Sinusoidal(8, b), lambda b: MixedRoPE(8, 2, b), lambda b: XPos(8, b),
+                 lambda b: Sandwich(4, base=b)):  # fmt: skip
         with pytest.raises(ValueError, match="base=0.5: must be a finite number of at least 1.0"):
             make(0.5)
         make(1)
