@@ -150,7 +150,7 @@ def ladder(periods: np.ndarray, power: np.ndarray, line: np.ndarray, peaks: Sequ
         alt=f"Power against period of the trained table, with peaks near {', '.join(f'{p:.0f}' for p in peaks[:-1])} "
         f"and {peaks[-1]:.0f} and a slow bump that a straight line has too.",
         caption="Four waves a factor of three apart, beside a drift too slow to have a period here: a straight line "
-        "(dotted) gives the same bump.",
+        "(dotted) has its bump there too.",
     )
 
 
