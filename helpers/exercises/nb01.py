@@ -26,8 +26,10 @@ def undo(answer) -> str | None:
         back = answer(order.tolist())
         if untouched(back):
             return todo
+        if isinstance(back, tuple):
+            return "x[order][back] reads a tuple as one index per axis: return a list or an array."
         if isinstance(back, Mapping) or not hasattr(back, "__len__"):
-            return "return a list, a tuple or an array: x[order][back] takes one."
+            return "return a list or an array: x[order][back] takes one."
         back = np.asarray(back)
         if back.shape != (n,):
             return f"an order of {n} positions needs {n} entries; yours has shape {back.shape}."
@@ -68,8 +70,8 @@ def _is_no(said) -> bool:
 def bags(answer) -> str | None:
     """The letters of the questions that shares of letters decide: one text, several, or a table of True and False."""
     if not isinstance(answer, (str, Mapping)) and not hasattr(answer, "keys"):
-        answer = list(answer)
-        if len(answer) == 7 and all(isinstance(yes, (bool, np.bool_)) for yes in answer):
+        answer = answer.tolist() if isinstance(answer, torch.Tensor) else list(answer)
+        if len(answer) == 7 and all(yes in (0, 1) for yes in answer):
             answer = dict(zip("abcdefg", answer, strict=True))
     if hasattr(answer, "keys") and all(isinstance(letter, str) for letter in answer.keys()):
         answer = [letter if yes is not ... else yes for letter, yes in answer.items() if not _is_no(yes)]
@@ -225,11 +227,17 @@ def own_encoding(answer: type[Encoding]) -> str | None:
         )
     if told == 1:
         return (
-            "the model still sees a bag: does `bias` return what `prepare` made, and does it depend on the positions?"
+            "the model still sees a bag: does `bias` return what `prepare` made, and do two words *beside* the "
+            "query get different numbers?"
         )
     if told == 30 and _blind_to_mirrors(model):
         return (
             "it is symmetric: a sentence and its mirror image get the same output. Let the sign of the distance matter."
+        )
+    if told < 60 and widest > 15:  # the softmax leaves e to the -15 to all but one, and less than 1e-6 in the output
+        return (
+            f"only {told} of 60: numbers this far apart leave one word nearly all the weight, and the rest is lost in "
+            "rounding. Smaller ones, please."
         )
     if told < 60:
         return f"only {told} of the 60 orders get an output of their own. Does every distance have its own number?"
@@ -297,7 +305,8 @@ MISTAKES = {
         "For each old position": "def answer(order):\n    return list(range(len(order)))",
         "counted from 0": "def answer(order):\n    return [order.index(i) + 1 for i in range(len(order))]",
         "whole numbers": "def answer(order):\n    return np.argsort(order) / 1",
-        "a list, a tuple or an array": "def answer(order):\n    return {place: i for i, place in enumerate(order)}",
+        "a list or an array": "def answer(order):\n    return {place: i for i, place in enumerate(order)}",
+        "one index per axis": "def answer(order):\n    return tuple(np.argsort(order))",
         "needs 6 entries": "def answer(order):\n    return [order.index(i) for i in range(5)]",
     },
     "1.2": {
@@ -350,6 +359,12 @@ MISTAKES = {
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "changes a logit by 4e-05": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -1e-5 * self.distance(q_pos, k_pos)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "Smaller ones": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return -5.0 * self.distance(q_pos, k_pos)[:, None]\n"
+        "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
+        "*beside* the query": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
+        "        return (self.distance(q_pos, k_pos) == 0)[:, None].double()\n"
         "    def bias(self, q, k, state, layer):\n        return state\nanswer = Answer",
         "only 12 of the 60": _CLASS + "    def prepare(self, q_pos, k_pos, allowed):\n"
         "        return -0.1 * (self.distance(q_pos, k_pos) % 5)[:, None]\n"

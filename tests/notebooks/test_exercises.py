@@ -93,7 +93,7 @@ def test_a_bias_that_needs_no_prepare_is_an_answer():
     ("name", "right"),
     [
         ("1.1", "np.argsort"),
-        ("1.1", "lambda order: tuple(sorted(range(len(order)), key=order.__getitem__))"),
+        ("1.1", "lambda order: sorted(range(len(order)), key=order.__getitem__)"),
         ("1.1", "lambda order: torch.tensor(order).argsort()"),
         ("1.1", "lambda order: np.argsort(order) - len(order)"),
         ("1.2", "'A, C and F'"),
@@ -101,6 +101,8 @@ def test_a_bias_that_needs_no_prepare_is_an_answer():
         ("1.2", "iter('acf')"),
         ("1.2", "np.array(['f', 'c', 'a'])"),
         ("1.2", "[q in 'acf' for q in 'abcdefg']"),
+        ("1.2", "torch.tensor([q in 'acf' for q in 'abcdefg'])"),
+        ("1.2", "[1, 0, 1, 0, 0, 1, 0]"),
         ("1.2", "{q: 'yes' if q in 'acf' else 'no' for q in 'abcdefg'}"),
         ("1.2", "pd.Series({q: q in 'acf' for q in 'abcdefg'})"),
         ("1.3", "torch.tensor(MASK)[None, None]"),
