@@ -209,6 +209,7 @@ def test_which_channels_turn():
     ):
         torch.testing.assert_close(first, torch.cat([a, x[..., 8:]], -1))
         torch.testing.assert_close(last, torch.cat([x[..., 8:], a], -1))
+    assert all(torch.equal(*pair) for pair in zip(ours(q, k, rotary_dim=24), ours(q, k), strict=True))  # all of them
 
 
 # ------------------------------------------------------------------------------------------------------ properties
