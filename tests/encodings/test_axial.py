@@ -301,6 +301,7 @@ def test_mixed_frequencies_are_trained_per_head_and_per_layer():
         (lambda: AxialRoPE(16).prepare(torch.zeros(5, 2), torch.zeros(5, 2), None), "position_ids=(5, 2)"),
         (lambda: AxialRoPE(16).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),
         (lambda: grid_positions(0, 3), "height=0"),
+        (lambda: AxialRoPE(16).set_frequencies(torch.ones(8)), "encoding='AxialRoPE'"),
         (lambda: MixedRoPE(6, 2), "head_dim=6"),
         (lambda: MixedRoPE(8, 2, n_layers=0), "n_layers=0"),
         (lambda: MixedRoPE(8, 2).prepare(positions(5), positions(5), None), "position_ids=(1, 5)"),

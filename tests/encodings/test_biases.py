@@ -209,6 +209,7 @@ def test_cache_equals_no_cache(name):
         (lambda: Kerple(4, "cubic"), "variant"),
         (lambda: FIRE(4, threshold=0), "threshold"),
         (lambda: FIRE(4, c=-1.0), "c="),
+        (lambda: FIRE(4, c=0.0), "c="),
         (lambda: FIRE(4, width=0), "width"),
         (lambda: Sandwich(4, dim=7), "dim"),
         (lambda: Sandwich(4, gain=0), "gain"),

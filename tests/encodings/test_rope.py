@@ -386,6 +386,8 @@ def test_an_odd_width_is_named(call):
         ({"head_dim": 16, "rotary_fraction": -0.5}, "rotary_fraction=-0.5"),
         ({"head_dim": 16, "inv_freq": torch.ones(5)}, "inv_freq=(5,)"),
         ({"head_dim": 16, "attention_factor": math.nan}, "attention_factor"),
+        ({"head_dim": 16, "attention_factor": 0.0}, "attention_factor=0.0"),
+        ({"head_dim": 16, "attention_factor": -0.5}, "attention_factor=-0.5"),
         ({"head_dim": 16, "rotary_dim": 5}, "rotary_dim=5"),
         ({"head_dim": 16, "rotary_dim": 18}, "rotary_dim=18: must be at most head_dim=16"),
         ({"head_dim": 16, "rotary_dim": 8, "rotary_fraction": 0.5}, "rotary_fraction=0.5: leave it out"),
@@ -397,3 +399,11 @@ def test_bad_input(kwargs, words):
     with pytest.raises(ValueError, match="=") as error:
         RoPE(**kwargs)
     assert words in str(error.value)
+
+
+def test_other_frequencies_in_place():
+    enc = RoPE(16, attention_factor=1000.0)
+    enc.set_frequencies(rope_frequencies(16, 500.0), 1.5)
+    assert enc.attention_factor == 1.5 and torch.equal(enc.inv_freq, rope_frequencies(16, 500.0))
+    enc.set_frequencies(rope_frequencies(16))
+    assert enc.attention_factor == 1.0, "a set of frequencies without a factor has none"

@@ -28,6 +28,7 @@ from helpers.encodings import (
     MixedRoPE,
     MRoPE,
     PerLayer,
+    PoPE,
     PositionTemperature,
     RoPE,
     Sandwich,
@@ -421,11 +422,17 @@ def test_bases_below_one_are_refused():
     """Their frequencies rise with the channel, past what a position can count."""
     for make in (lambda b: RoPE(8, b), lambda b: MRoPE(8, (2, 1, 1), b), lambda b: AxialRoPE(8, 2, b),
                  lambda b: Sinusoidal(8, b), lambda b: MixedRoPE(8, 2, b), lambda b: XPos(8, b),
-                 lambda b: Sandwich(4, base=b)):  # fmt: skip
+                 lambda b: Sandwich(4, base=b), lambda b: PoPE(8, 4, b)):  # fmt: skip
         with pytest.raises(ValueError, match="base=0.5: must be a finite number of at least 1.0"):
             make(0.5)
         make(1)
     assert sinusoidal_table(positions(3), 4, base=1.0).isfinite().all()
+
+
+def test_factors_end_at_a_thousand():
+    assert RoPE(D, attention_factor=1000.0).attention_factor == 1000.0
+    with pytest.raises(ValueError, match="attention_factor=1000.5"):
+        RoPE(D, attention_factor=1000.5)
 
 
 def test_what_may_be_zero_may_be_tiny():

@@ -310,6 +310,9 @@ def test_two_axes_in_a_model():
     assert (model(ids, position_ids=grid) - model(ids, position_ids=grid.flip(-1))).abs().max() > 1e-3
     with pytest.raises(ValueError, match=r"position_ids=\(1, 12\): must be .*axes=2.*grid_positions"):
         model(ids)
+    for shape in ((1, 12, 3), (12, 2)):
+        with pytest.raises(ValueError, match="position_ids="):
+            Sinusoidal(32, axes=2).prepare(torch.zeros(shape), torch.zeros(shape), None)
     with pytest.raises(ValueError, match="d_model=6: must be divisible by 2 . axes = 4"):
         Sinusoidal(6, axes=2)
     with pytest.raises(ValueError, match="axes=0"):
