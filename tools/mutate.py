@@ -1,6 +1,6 @@
 """Mutation testing of helpers/encodings: change one operator or number at a time; some test must turn red.
 
-    python3 tasks.py mutate                       every mutant of every file: about 80 minutes on two cores
+    python3 tasks.py mutate                       every mutant of every file: about two hours on two cores
     python3 tasks.py mutate --only rope alibi     every mutant of two files
     python3 tasks.py mutate --sample 20           at most 20 mutants per file, drawn with a fixed seed
     python3 tasks.py mutate --survivors           only those that survived last time
