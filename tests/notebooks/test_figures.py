@@ -6,6 +6,7 @@ That a fresh run draws them again is checked while nbval executes the notebooks 
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import json
 import re
@@ -20,7 +21,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-import conftest
 from helpers import facts
 from helpers.display import STYLE, pixel_sha256, render
 from helpers.plotting import INK_LIMIT, PAPER_LIMIT, color, luminance
@@ -33,6 +33,10 @@ FIGURES = ROOT / "figures"
 MANIFEST = read_json(FIGURES / "manifest.json")
 NOTEBOOKS = Project(ROOT).all()
 FILES = sorted(FIGURES.glob("*.png"))
+# By its path: in one run of all folders another conftest.py of the tests may have taken the name.
+_spec = importlib.util.spec_from_file_location("conftest_of_the_course", ROOT / "conftest.py")
+conftest = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(conftest)
 
 
 def saved(path: Path) -> list[tuple[str, bytes, str]]:
