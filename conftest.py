@@ -87,29 +87,16 @@ class ValuesError(Exception):
 def pytest_runtest_call(item):
     result = yield
     if type(item).__name__ == "IPyNbCell" and item.test_outputs is not None and not item.options["skip"]:
-        problem = compare_pictures(item.cell.outputs, item.test_outputs, contents=item.options["check"])
-        if problem:
-            item.raise_cell_error(problem)
+        from tools import sameness
+
+        contents = item.options["check"]
+        what = "compared" if contents else "not compared: output ignored by its tag"
+        _seen[what] += len(sameness.pictures(item.test_outputs))
+        found = sameness.output_difference(item.cell.outputs, item.test_outputs, contents)
+        if found:
+            remedy = f"python3 tasks.py execute --only {item.parent.path.name[:2]}"
+            item.raise_cell_error(f"{found}; if that is meant, run: {remedy}")
     return result
-
-
-def compare_pictures(saved, fresh, contents: bool = True) -> str:
-    """What differs between a cell's saved and fresh pictures, as one sentence; empty if nothing does.
-
-    Args:
-        saved, fresh: outputs of one cell.
-        contents: False compares only which pictures there are (a cell whose output is ignored by its tag).
-    """
-    from tools import sameness
-
-    names = [[name for name, *_ in sameness.pictures(outputs)] for outputs in (saved, fresh)]
-    _seen["compared" if contents else "not compared: output ignored by its tag"] += len(names[1])
-    if not contents:
-        return "" if names[0] == names[1] else f"the saved figures are {names[0]}, this run made {names[1]}"
-    found = sameness.output_difference(saved, fresh)
-    if not found:
-        return ""
-    return f"{found}; if that is meant, run: python3 tasks.py execute --only {names[0][0][:2] if names[0] else 'NN'}"
 
 
 def pytest_terminal_summary(terminalreporter):

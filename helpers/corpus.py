@@ -105,7 +105,7 @@ def load() -> Corpus:
 
 
 def validation_text() -> Tensor:
-    """The validation split as ids; if the text is not installed, :func:`excerpt` over and over, and a printed line."""
+    """The validation split, int64 (n,); :func:`excerpt` over and over, and a printed line, without the text."""
     try:
         return load().valid
     except MissingText as missing:

@@ -1,4 +1,4 @@
-"""The race: one tiny causal language model, one text, one training budget. Only the encoding changes.
+"""The race: one tiny causal language model, one text, one training budget; the encoding and its settings change.
 
 Trained on windows of ``train_len`` characters, read out at 1, 2, 4 and 8 times that. Every context length is scored
 on the *same* target characters: the validation segments are cut into windows of the length in question, so that each

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,21 +117,24 @@ def pictures(outputs: Sequence[Mapping[str, Any]]) -> list[tuple[str, bytes, dic
 
 
 def output_difference(
-    saved: Sequence[Mapping[str, Any]],
-    fresh: Sequence[Mapping[str, Any]],
-    compare: Callable[[bytes, bytes], str] = difference,
+    saved: Sequence[Mapping[str, Any]], fresh: Sequence[Mapping[str, Any]], contents: bool = True
 ) -> str:
-    """What differs between a cell's saved and fresh pictures, still or interactive, as one sentence; "" if nothing."""
+    """What differs between a cell's saved and fresh pictures, still or interactive, as one sentence; "" if nothing.
+
+    Args:
+        saved, fresh: outputs of one cell.
+        contents: False asks only which pictures there are (a cell whose output is ignored by its tag).
+    """
     old, new = pictures(saved), pictures(fresh)
     if [name for name, *_ in old] != [name for name, *_ in new]:
         return f"the saved figures are {[n for n, *_ in old]}, this run made {[n for n, *_ in new]}"
-    for (name, before, graph_before), (_, after, graph_after) in zip(old, new, strict=True):
+    for (name, before, graph_before), (_, after, graph_after) in zip(old, new, strict=True) if contents else ():
         if (graph_before is None) != (graph_after is None):
             return f"figure {name}: its interactive version is there only in the saved or only in the fresh output"
         where = json_difference(graph_before, graph_after)
         if where:
             return f"figure {name}: the interactive version differs from the saved one at {where}"
-        found = compare(before, after)
+        found = difference(before, after)
         if found:
             return f"figure {name}: {found}"
     return ""

@@ -481,19 +481,23 @@ def test_parts_of_two_axes_take_places_in_a_grid():
     assert mixture.axes == 2 and len(mixture.prepare(grid, grid, None)) == 2
 
 
-def test_a_state_that_is_not_the_mixtures_own_is_refused():
-    mixture, pos = Combined([ALiBi(HEADS), SlidingWindow(3)]), positions(6)
-    q = torch.zeros(1, HEADS, 6, 8)
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda mixture, q, state: mixture.embed(q, state),
+        lambda mixture, q, state: mixture.rotate(q, q, state, 0),
+        lambda mixture, q, state: mixture.bias(q, q, state, 0),
+        lambda mixture, q, state: mixture.values(q @ q.mT, state, 0),
+    ],
+    ids=["embed", "rotate", "bias", "values"],
+)
+def test_a_state_that_is_not_the_mixtures_own_is_refused(door, parts):
+    mixture, pos, q = Combined([ALiBi(HEADS), SlidingWindow(3)]), positions(6), torch.zeros(1, HEADS, 6, 8)
     own = mixture.prepare(pos, pos, None)
-    for state in (own[:1], (*own, own[0])):
-        for ask in (
-            lambda: mixture.embed(q, state),  # noqa: B023
-            lambda: mixture.rotate(q, q, state, 0),  # noqa: B023
-            lambda: mixture.bias(q, q, state, 0),  # noqa: B023
-            lambda: mixture.values(q @ q.mT, state, 0),  # noqa: B023
-        ):
-            with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
-                ask()
+    door(mixture, q, own)
+    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
+        door(mixture, q, (own * 2)[:parts])
 
 
 # ------------------------------------------------------------------------------------------- temperature by position

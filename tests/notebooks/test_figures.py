@@ -6,7 +6,6 @@ That a fresh run draws them again is checked while nbval executes the notebooks 
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
 import re
@@ -33,10 +32,6 @@ FIGURES = ROOT / "figures"
 MANIFEST = read_json(FIGURES / "manifest.json")
 NOTEBOOKS = Project(ROOT).all()
 FILES = sorted(FIGURES.glob("*.png"))
-# By its path: in one run of all folders another conftest.py of the tests may have taken the name.
-_spec = importlib.util.spec_from_file_location("conftest_of_the_course", ROOT / "conftest.py")
-conftest = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(conftest)
 
 
 def saved(path: Path) -> list[tuple[str, bytes, str]]:
@@ -127,11 +122,6 @@ def test_only_pale_words_are_darkened():
 
 
 # ------------------------------------------------------------------------------------ when is a picture the same?
-
-
-@pytest.fixture(autouse=True)
-def own_counts(monkeypatch):
-    monkeypatch.setattr(conftest, "_seen", conftest.Counter())
 
 
 def curves(noise: float = 0.0, lines: int = 3, title: str = "loss", shade: str = "#0173b2", xlabel: str = "RoPE"):
@@ -297,17 +287,16 @@ def cell_outputs(name: str, data: bytes, graph: dict | None = None) -> list[dict
     return [{"output_type": "display_data", "data": bundle, "metadata": {"figure": name}}]
 
 
-def test_comparison_names_the_figure_and_the_remedy():
+def test_comparison_names_the_figure():
     same, other = cell_outputs("01_a", render(curves())), cell_outputs("01_a", render(curves(lines=1)))
-    assert conftest.compare_pictures(same, same) == ""
-    assert conftest._seen == {"compared": 1}
-    changed = conftest.compare_pictures(same, other)
-    assert "01_a" in changed and "3 Line2D" in changed and "execute --only 01" in changed
-    assert "02_b" in conftest.compare_pictures(same, cell_outputs("02_b", render(curves())))
-    assert "this run made []" in conftest.compare_pictures(same, [])
-    assert "this run made" in conftest.compare_pictures([], same)
-    assert conftest.compare_pictures(same, other, contents=False) == ""
-    assert "this run made []" in conftest.compare_pictures(same, [], contents=False)
+    assert sameness.output_difference(same, same) == ""
+    changed = sameness.output_difference(same, other)
+    assert "01_a" in changed and "3 Line2D" in changed
+    assert "02_b" in sameness.output_difference(same, cell_outputs("02_b", render(curves())))
+    assert "this run made []" in sameness.output_difference(same, [])
+    assert "this run made" in sameness.output_difference([], same)
+    assert sameness.output_difference(same, other, contents=False) == ""
+    assert "this run made []" in sameness.output_difference(same, [], contents=False)
 
 
 def test_interactive_twin_is_compared_within_a_tolerance():
